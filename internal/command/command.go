@@ -1,0 +1,75 @@
+// Package command runs the outside commands of the storage drivers: no shell,
+// a context, the C locale, the duration reported, standard error kept in the
+// error.
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Observer is told of each command that ran: for metrics. verb is bounded, such
+// as "clone" of "zfs clone".
+type Observer func(tool, verb string, took time.Duration, err error)
+
+// Runner runs commands. The zero value works and reports to nobody.
+type Runner struct {
+	Observe Observer
+}
+
+// Error is a command that could not be run or ended with another code than 0.
+type Error struct {
+	Argv []string
+	// ExitCode is -1 if the command did not run or was killed.
+	ExitCode int
+	Stderr   string
+	Err      error
+}
+
+// Error returns the command's first words, how it ended and what it said.
+func (e *Error) Error() string {
+	said := strings.TrimSpace(e.Stderr)
+	if said == "" {
+		return fmt.Sprintf("%s: %v", strings.Join(e.Argv, " "), e.Err)
+	}
+	return fmt.Sprintf("%s: %v: %s", strings.Join(e.Argv, " "), e.Err, said)
+}
+
+// Unwrap returns the cause: an *exec.ExitError, or the context's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Run runs argv to its end and returns its standard output. verb names it for
+// the Observer. When ctx ends the command is killed and the error wraps the
+// context's. Any failure is an *Error.
+func (r *Runner) Run(ctx context.Context, verb string, argv ...string) ([]byte, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// A grandchild that keeps the pipes open must not keep us waiting.
+	cmd.WaitDelay = time.Second
+
+	begin := time.Now()
+	err := cmd.Run()
+	if err != nil {
+		code := -1
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		}
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		err = &Error{Argv: argv, ExitCode: code, Stderr: stderr.String(), Err: err}
+	}
+	if r.Observe != nil {
+		r.Observe(argv[0], verb, time.Since(begin), err)
+	}
+	return stdout.Bytes(), err
+}
