@@ -1,0 +1,150 @@
+package control
+
+import (
+	"time"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// CreateRequest asks for a clone. Names are validated by the Plane as well as
+// by the API, for it is called by more than one.
+type CreateRequest struct {
+	Name   string
+	Golden string
+	// Snapshot is a snapshot ID of the golden; empty for the newest.
+	Snapshot string
+	Branch   string
+	Owner    string
+	Labels   map[string]string
+	// TTL is the clone's life from now; 0 for the configured default, negative is invalid.
+	TTL     time.Duration
+	Protect bool
+	// Port is the port to publish; 0 for the next free one of the range.
+	Port int
+	// Wait: return when the clone is ready or has failed; a clone that fails is
+	// then removed. Without it the record is returned at once.
+	Wait bool
+}
+
+// CloneUpdate changes attributes of a clone; nil fields stay.
+type CloneUpdate struct {
+	// TTL counts from now; 0 means for ever.
+	TTL     *time.Duration
+	Protect *bool
+	// SetLabels and RemoveLabels change single labels.
+	SetLabels    map[string]string
+	RemoveLabels []string
+	// Revision, if not 0, must be the clone's present one: errs.Conflict otherwise.
+	Revision uint64
+}
+
+// CloneFilter selects clones; empty fields match all.
+type CloneFilter struct {
+	Golden string
+	Branch string
+	Owner  string
+	Labels map[string]string
+	State  state.CloneState
+}
+
+// ResetRequest asks to put a clone back.
+type ResetRequest struct {
+	Name string
+	// Newest: to the golden's newest snapshot instead of the clone's own origin.
+	Newest bool
+	// Snapshot names one of the golden's snapshots; empty to choose by Newest.
+	Snapshot string
+	Wait     bool
+}
+
+// CreateGoldenRequest asks for a golden and its first snapshot.
+type CreateGoldenRequest struct {
+	Name    string
+	Engine  string // empty: "postgres"
+	Source  state.GoldenSource
+	Options state.GoldenOptions
+}
+
+// Progress is how far a refresh is.
+type Progress struct {
+	// Phase is one of the Phase constants.
+	Phase   string
+	Message string
+	// Done and Total are bytes; Total is 0 while unknown.
+	Done, Total int64
+	// Snapshot is set in the last message.
+	Snapshot *state.Snapshot
+}
+
+// Phases of operations, as in timings, progress, errors and metrics.
+const (
+	PhaseAdmit   = "admit"   // limits, port, record
+	PhaseVolume  = "volume"  // storage driver
+	PhaseStart   = "start"   // container runtime
+	PhaseReady   = "ready"   // first protocol answer
+	PhaseClaim   = "claim"   // credentials, identity
+	PhaseStop    = "stop"    // old generation's instance
+	PhaseCommit  = "commit"  // state written
+	PhaseRemove  = "remove"  // instance
+	PhaseDestroy = "destroy" // volume
+
+	PhaseProbe    = "probe"    // source and image
+	PhaseFill     = "fill"     // bytes copied
+	PhasePrepare  = "prepare"  // recovery, defusing, clean shutdown
+	PhaseSnapshot = "snapshot" // published
+)
+
+// EventType says what happened to a clone.
+type EventType string
+
+const (
+	EventPut    EventType = "put"
+	EventDelete EventType = "delete"
+)
+
+// Event is one change of a clone. Revisions grow and are never reused.
+type Event struct {
+	Revision uint64
+	Type     EventType
+	Clone    state.Clone
+}
+
+// Endpoint is how a user reaches a clone.
+type Endpoint struct {
+	Addr     string
+	Port     int
+	Role     string
+	Password string
+	Database string
+	URL      string
+}
+
+// CloneUsage is what a clone costs.
+type CloneUsage = storage.Usage
+
+// Status is the host as the daemon sees it.
+type Status struct {
+	Version       string
+	Instance      string
+	Driver        string
+	DriverReason  string
+	Thin          bool
+	Runtime       string
+	RuntimeReason string
+	Isolated      bool
+	Space         storage.Space
+	FloorBytes    int64
+	Clones        map[state.CloneState]int
+	Goldens       int
+	Snapshots     int
+	MaxClones     int
+	Ports         [2]int // first and last of the range
+	PortsFree     int
+	Orphans       int
+	// Degraded says, for people, each thing that is not as it should be.
+	Degraded      []string
+	LastReconcile time.Time
+	Limits        container.Capabilities
+}

@@ -1,0 +1,162 @@
+package state
+
+import "time"
+
+// Golden is a named database that the daemon keeps.
+type Golden struct {
+	Name    string        `json:"name"`
+	Engine  string        `json:"engine"`
+	Source  GoldenSource  `json:"source"`
+	Options GoldenOptions `json:"options"`
+	Created time.Time     `json:"created"`
+	// Published is false while the golden's first refresh runs: such a golden
+	// goes away with a refresh that fails or dies.
+	Published bool `json:"published"`
+	// Deleting: it is gone for users; its record goes when its snapshots have.
+	Deleting bool   `json:"deleting,omitempty"`
+	Revision uint64 `json:"revision"`
+}
+
+// GoldenSource is where a golden's data comes from. Secrets are never in it,
+// only the file that holds them.
+type GoldenSource struct {
+	Kind         string `json:"kind"` // database.SourceKind
+	Directory    string `json:"directory,omitempty"`
+	ConnInfo     string `json:"conninfo,omitempty"`
+	PasswordFile string `json:"password_file,omitempty"`
+	// Dataset is the driver's name of a foreign dataset.
+	Dataset string `json:"dataset,omitempty"`
+	// DataDir is the data directory inside the dataset; "." for its root.
+	DataDir string `json:"data_dir,omitempty"`
+}
+
+// GoldenOptions is what an operator may choose for the clones of a golden.
+type GoldenOptions struct {
+	Image       string            `json:"image,omitempty"` // empty: the engine's default
+	Database    string            `json:"database,omitempty"`
+	Settings    map[string]string `json:"settings,omitempty"`
+	Durable     bool              `json:"durable,omitempty"`
+	Vacuum      bool              `json:"vacuum,omitempty"`
+	MemoryBytes int64             `json:"memory_bytes,omitempty"`
+	CPUs        float64           `json:"cpus,omitempty"`
+	PIDs        int64             `json:"pids,omitempty"`
+	ShmBytes    int64             `json:"shm_bytes,omitempty"`
+}
+
+// SnapshotState is how far a golden's snapshot is.
+type SnapshotState string
+
+const (
+	// SnapshotPreparing: a refresh works on it.
+	SnapshotPreparing SnapshotState = "preparing"
+	// SnapshotReady: it is prepared and can be cloned.
+	SnapshotReady SnapshotState = "ready"
+	// SnapshotDeleting: it is gone for users and goes when nothing descends from it.
+	SnapshotDeleting SnapshotState = "deleting"
+)
+
+// Snapshot is a prepared state of a golden. Its volume is named "g-<ID>" and
+// the driver's snapshot of that volume "ready"; for an in-place source the
+// foreign snapshot that the volume was cloned from is named by ID.
+type Snapshot struct {
+	ID      string        `json:"id"`
+	Golden  string        `json:"golden"`
+	State   SnapshotState `json:"state"`
+	Created time.Time     `json:"created"`
+	// Foreign is the dataset in which our foreign snapshot lives, if any.
+	Foreign string `json:"foreign,omitempty"`
+	// DataDir is the data directory inside the volume.
+	DataDir string `json:"data_dir"`
+	// Image is what prepared it and what its clones run.
+	Image string `json:"image"`
+	// What the engine found out; see database.Facts and database.Prepared.
+	Major            int               `json:"major"`
+	SystemID         string            `json:"system_id,omitempty"`
+	UID              int               `json:"uid"`
+	GID              int               `json:"gid"`
+	Database         string            `json:"database"`
+	Databases        []string          `json:"databases,omitempty"`
+	SizeBytes        int64             `json:"size_bytes"`
+	PreloadLibraries []string          `json:"preload_libraries,omitempty"`
+	Parameters       map[string]string `json:"parameters,omitempty"`
+	Defused          []string          `json:"defused,omitempty"`
+	Warnings         []string          `json:"warnings,omitempty"`
+	Revision         uint64            `json:"revision"`
+}
+
+// CloneState is what users see of a clone.
+type CloneState string
+
+const (
+	// CloneCreating: its volume or instance is being made for the first time.
+	CloneCreating CloneState = "creating"
+	// CloneReady: it answers.
+	CloneReady CloneState = "ready"
+	// CloneStarting: its instance is being started again.
+	CloneStarting CloneState = "starting"
+	// CloneCrashed: its instance ended by itself and waits for its restart.
+	CloneCrashed CloneState = "crashed"
+	// CloneResetting: a new generation is being made.
+	CloneResetting CloneState = "resetting"
+	// CloneSuspending: its instance is being stopped.
+	CloneSuspending CloneState = "suspending"
+	// CloneSuspended: its instance is stopped, its volume kept.
+	CloneSuspended CloneState = "suspended"
+	// CloneFailed: it can't be brought back by itself; Message says why.
+	CloneFailed CloneState = "failed"
+	// CloneDeleting: it is gone for users; its parts are being removed.
+	CloneDeleting CloneState = "deleting"
+)
+
+// Clone is what a user gets. Its volume and its instance of generation G are
+// both named "c-<ID>-<G>".
+type Clone struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Golden string `json:"golden"`
+	// Snapshot is the golden's snapshot that the present generation came from.
+	Snapshot string            `json:"snapshot"`
+	Branch   string            `json:"branch,omitempty"`
+	Owner    string            `json:"owner,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Protect  bool              `json:"protect,omitempty"`
+	// Spec is a digest of what the create asked for, to tell the same request
+	// again from another one under the same name.
+	Spec    string    `json:"spec"`
+	Created time.Time `json:"created"`
+	// Expires is when it is deleted; zero for never.
+	Expires time.Time `json:"expires,omitzero"`
+	Addr    string    `json:"addr"`
+	Port    int       `json:"port"`
+	// Generation is the present volume's; 0 before the first is whole.
+	Generation int64 `json:"generation"`
+	// Next is the generation being made, with its snapshot; 0 if none. It
+	// becomes the present one at the end, or goes away.
+	Next         int64  `json:"next,omitempty"`
+	NextSnapshot string `json:"next_snapshot,omitempty"`
+	// LastGeneration is the highest number ever given out: IDs are not reused.
+	LastGeneration int64 `json:"last_generation"`
+	// Claimed is the generation whose credentials have been set.
+	Claimed int64 `json:"claimed"`
+
+	// Suspend: the user wants no instance.
+	Suspend bool       `json:"suspend,omitempty"`
+	State   CloneState `json:"state"`
+	// Message says why, for states crashed and failed.
+	Message string `json:"message,omitempty"`
+	// DropOnFailure: a create that fails leaves no record (its caller waits).
+	DropOnFailure bool `json:"drop_on_failure,omitempty"`
+
+	Restarts    int       `json:"restarts,omitempty"`
+	OOMKills    int       `json:"oom_kills,omitempty"`
+	NextRestart time.Time `json:"next_restart,omitzero"`
+	// Timings is how long each phase of the last create or reset took.
+	Timings  []Timing `json:"timings,omitempty"`
+	Revision uint64   `json:"revision"`
+}
+
+// Timing is how long a phase took.
+type Timing struct {
+	Phase string        `json:"phase"`
+	Took  time.Duration `json:"took"`
+}
