@@ -20,7 +20,10 @@
 //     only what bears this driver's mark: the instance ID, written by the very
 //     command that creates the thing, never inherited.
 //   - A call that fails, or a process that dies in the middle of one, leaves
-//     either the whole thing or nothing that List would not show.
+//     either the whole thing or none of it. Where building a thing takes many
+//     steps, what a died process left is never shown as a volume or snapshot;
+//     the next call for the same ID clears it away, and so does opening the
+//     driver again.
 //   - List returns everything owned or an error, never part of it.
 //   - Nothing but List takes time in proportion to the number of volumes.
 //   - All methods may be called at the same time for different IDs; for one ID
@@ -88,11 +91,31 @@ type Source struct {
 // Own is the Source of one of the driver's volumes.
 func Own(volume string) Source { return Source{Volume: volume} }
 
+// Check returns errs.Invalid unless exactly one field is set and a Volume is a
+// valid ID. What a Foreign name looks like only its driver knows.
+func (s Source) Check() error {
+	if (s.Volume == "") == (s.Foreign == "") {
+		return errs.New(errs.Invalid, "INVALID_SOURCE", "storage source %+v: exactly one of volume and foreign must be set", s)
+	}
+	if s.Foreign != "" {
+		return nil
+	}
+	return CheckID(s.Volume)
+}
+
 // SnapshotRef identifies a snapshot.
 type SnapshotRef struct {
 	Source Source
 	// ID is unique within the source.
 	ID string
+}
+
+// Check returns errs.Invalid unless the source and the ID are valid.
+func (r SnapshotRef) Check() error {
+	if err := r.Source.Check(); err != nil {
+		return err
+	}
+	return CheckID(r.ID)
 }
 
 // Volume describes a volume.
@@ -133,8 +156,13 @@ type Capabilities struct {
 	Thin bool
 	// Foreign: Snapshot takes a foreign Source.
 	Foreign bool
-	// Origins: List fills Volume.Origin.
+	// Origins: List fills Volume.Origin, as long as the snapshot exists. (Stat
+	// need not: on some filesystems that takes a look at all snapshots.)
 	Origins bool
+	// Atomic: Snapshot freezes one moment even while programs write, in which
+	// whatever they had forced to disk (fsync) by then is contained. Without it
+	// nothing may write to the volume meanwhile.
+	Atomic bool
 }
 
 // Inventory is all that a driver owns.
@@ -153,8 +181,8 @@ type Driver interface {
 
 	// Create makes an empty volume.
 	Create(ctx context.Context, volume string) (Volume, error)
-	// Snapshot freezes the present state of src, atomically. It does not flush
-	// what a program holds in memory.
+	// Snapshot freezes the present state of src (see Capabilities.Atomic). It
+	// does not flush what a program holds in memory.
 	Snapshot(ctx context.Context, src Source, id string) (Snapshot, error)
 	// Clone makes a writable volume with the content of the snapshot.
 	// errs.NotFound if there is no such snapshot.

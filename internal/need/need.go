@@ -20,9 +20,7 @@ import (
 // Root needs the rights of the superuser.
 func Root(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		missing(t, "root", "the tests do not run as root")
-	}
+	superuser(t, "root")
 }
 
 // Btrfs needs root, btrfs in the kernel, its tools, and loop devices.
@@ -40,7 +38,7 @@ func XFS(t testing.TB) {
 // ZFS needs root, OpenZFS in the kernel, and its tools.
 func ZFS(t testing.TB) {
 	t.Helper()
-	Root(t)
+	superuser(t, "zfs")
 	if _, err := os.Stat("/dev/zfs"); err != nil {
 		missing(t, "zfs", "the kernel module is not loaded: "+err.Error())
 	}
@@ -81,7 +79,7 @@ func Postgres(t testing.TB) (bin string) {
 
 func loopFilesystem(t testing.TB, name, mkfs string) {
 	t.Helper()
-	Root(t)
+	superuser(t, name)
 	tool(t, name, mkfs)
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		missing(t, name, "no loop devices: "+err.Error())
@@ -95,6 +93,13 @@ func loopFilesystem(t testing.TB, name, mkfs string) {
 	}
 	if out, err := exec.CommandContext(t.Context(), "modprobe", name).CombinedOutput(); err != nil {
 		missing(t, name, "not in the kernel: "+strings.TrimSpace(string(out))+": "+err.Error())
+	}
+}
+
+func superuser(t testing.TB, thing string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		missing(t, thing, "the tests do not run as root")
 	}
 }
 
