@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cloned-db/cloned/internal/address"
+)
+
+// Config is the daemon's configuration, as written in YAML. scripts/cloned.yaml
+// shows every key with its default.
+type Config struct {
+	// StateDir holds the records, the installation's identity and key and,
+	// where the storage driver needs a place, the volumes. Default:
+	// /var/lib/cloned for root, $XDG_STATE_HOME/cloned otherwise.
+	StateDir string `yaml:"state_dir"`
+	// Listen are the addresses of the API: unix:///path, tcp://127.0.0.1:PORT.
+	// Default: unix:///run/cloned/cloned.sock for root,
+	// unix://$XDG_RUNTIME_DIR/cloned/cloned.sock otherwise. Whoever can open a
+	// connection to a TCP address of this host may use it.
+	Listen []string `yaml:"listen"`
+	// SocketGroup is the group whose members may use the unix sockets, besides
+	// root and the daemon's own user. Default: none.
+	SocketGroup string `yaml:"socket_group"`
+	// MetricsListen is where Prometheus finds /metrics, and supervisors
+	// /healthz and /readyz: host:port; empty for nowhere.
+	MetricsListen string `yaml:"metrics_listen"`
+
+	Storage StorageConfig `yaml:"storage"`
+	Runtime RuntimeConfig `yaml:"runtime"`
+	Clones  ClonesConfig  `yaml:"clones"`
+
+	// ReconcileInterval is the time between two comparisons of what is wanted
+	// with what is there.
+	ReconcileInterval Duration  `yaml:"reconcile_interval"`
+	Log               LogConfig `yaml:"log"`
+}
+
+// StorageConfig says where volumes live. With driver "auto" the best that
+// works is taken at the first start, and kept.
+type StorageConfig struct {
+	// Driver is auto, zfs, btrfs or dir.
+	Driver string      `yaml:"driver"`
+	ZFS    ZFSConfig   `yaml:"zfs"`
+	Btrfs  BtrfsConfig `yaml:"btrfs"`
+	Dir    DirConfig   `yaml:"dir"`
+}
+
+// ZFSConfig is for the driver zfs.
+type ZFSConfig struct {
+	// Parent is the dataset under which the driver makes its own; it is made
+	// if it is absent. Default: POOL/cloned if the host has exactly one pool.
+	Parent string `yaml:"parent"`
+}
+
+// BtrfsConfig is for the driver btrfs: a directory on a btrfs filesystem, or a
+// pool in a file.
+type BtrfsConfig struct {
+	// Root is a directory on btrfs. Default: STATE_DIR/volumes if that is on
+	// btrfs, otherwise the mounted pool.
+	Root string `yaml:"root"`
+	// PoolFile is the file that a pool is made in and mounted from, if there is
+	// no Root. Default: STATE_DIR/pool.btrfs.
+	PoolFile string `yaml:"pool_file"`
+	// PoolSize is how large a new pool is. The file is sparse: it takes what
+	// the pool holds. Default: half of what is free beside it.
+	PoolSize Size `yaml:"pool_size"`
+}
+
+// DirConfig is for the driver dir.
+type DirConfig struct {
+	// Root is a directory on any filesystem. Default: STATE_DIR/volumes.
+	Root string `yaml:"root"`
+}
+
+// RuntimeConfig says what runs the databases. With name "auto" it is Docker if
+// an engine answers at the first start, otherwise processes; the choice is kept.
+type RuntimeConfig struct {
+	// Name is auto, docker or process.
+	Name   string       `yaml:"name"`
+	Docker DockerConfig `yaml:"docker"`
+}
+
+// DockerConfig is for the runtime docker.
+type DockerConfig struct {
+	// Host is the engine's address, e.g. unix:///run/docker.sock. Default:
+	// $DOCKER_HOST, otherwise the engine's own default.
+	Host string `yaml:"host"`
+}
+
+// ClonesConfig bounds clones.
+type ClonesConfig struct {
+	// Address is the IP address on which the clones' ports are published.
+	Address string `yaml:"address"`
+	// Ports is the range that clones' ports are taken from: FIRST-LAST.
+	Ports Ports `yaml:"ports"`
+	// Max is how many clones there may be; 0 for as many as there are ports.
+	Max int `yaml:"max"`
+	// DefaultTTL is the life of a clone whose request names none; 0s for ever.
+	DefaultTTL Duration `yaml:"default_ttl"`
+	// MaxTTL is the longest life that may be asked for; 0s for no bound.
+	MaxTTL Duration `yaml:"max_ttl"`
+	// FreeFloor is the pool's free space below which nothing new is made:
+	// bytes ("20GiB") or a part of the pool ("5%").
+	FreeFloor Floor `yaml:"free_floor"`
+}
+
+// LogConfig says what is logged, to standard error.
+type LogConfig struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
+}
+
+// Names of drivers and runtimes in the configuration.
+const (
+	Auto          = "auto"
+	DriverZFS     = "zfs"
+	DriverBtrfs   = "btrfs"
+	DriverDir     = "dir"
+	RuntimeDocker = "docker"
+	RuntimeProc   = "process"
+)
+
+// DefaultConfig returns the configuration that holds for keys that the file
+// does not have, for the user that this process runs as. A user without a home
+// directory or $XDG_RUNTIME_DIR has no default for what lies there.
+func DefaultConfig() Config {
+	cfg := Config{
+		MetricsListen: "127.0.0.1:9877",
+		Storage:       StorageConfig{Driver: Auto},
+		Runtime:       RuntimeConfig{Name: Auto},
+		Clones: ClonesConfig{
+			Address: "127.0.0.1",
+			// Below the ports that Linux gives to outgoing connections, 32768 on
+			// (ip_local_port_range).
+			Ports:     Ports{First: 20000, Last: 29999},
+			FreeFloor: Floor{Percent: 5},
+		},
+		ReconcileInterval: Duration(10 * time.Second),
+		Log:               LogConfig{Level: "info", Format: "text"},
+	}
+	if os.Geteuid() == 0 {
+		cfg.StateDir = "/var/lib/cloned"
+		cfg.Listen = []string{"unix://" + address.SystemSocket}
+		return cfg
+	}
+	cfg.StateDir = userDir("XDG_STATE_HOME", ".local/state")
+	if socket := address.UserSocket(); socket != "" {
+		cfg.Listen = []string{"unix://" + socket}
+	}
+	return cfg
+}
+
+// DefaultConfigFile returns the path of the configuration that is read, if it
+// exists, when none is named.
+func DefaultConfigFile() string {
+	if os.Geteuid() == 0 {
+		return "/etc/cloned/cloned.yaml"
+	}
+	if dir := userDir("XDG_CONFIG_HOME", ".config"); dir != "" {
+		return filepath.Join(dir, "cloned.yaml")
+	}
+	return ""
+}
+
+// userDir returns our folder in one of the XDG base directories, or "" for a
+// user without a home.
+func userDir(variable, fallback string) string {
+	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "cloned")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, fallback, "cloned")
+}

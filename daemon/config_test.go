@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloned-db/cloned/errs"
+)
+
+// TestConfigRefuses: each broken configuration says where and why.
+func TestConfigRefuses(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
+	for _, c := range []struct{ name, yaml, want string }{
+		{"unknown key", "state_dir: /s\nliste: []\n", `c.yaml:2:1: unknown field "liste"`},
+		{"unknown nested key", "storage:\n  zfs:\n    pool: tank\n", `c.yaml:3:5: unknown field "pool"`},
+		{"key twice", "state_dir: /s\nstate_dir: /t\n", `c.yaml:2:1: mapping key "state_dir" already defined`},
+		{"not YAML", "listen: [\n", "c.yaml:1:9: sequence end token ']' not found"},
+		{"a tab", "log:\n\tlevel: info\n", "c.yaml:2:1: found character '\t'"},
+		{"a list", "- a\n", "c.yaml:1:1: sequence was used where mapping is expected"},
+		{"null", "null\n", "c.yaml:1:1: null was used where mapping is expected"},
+		{"two documents", "state_dir: /s\n---\nlisten: []\n", "c.yaml:2:1: a second YAML document"},
+		{"relative state", "state_dir: s\n", `c.yaml:1:12: state_dir: "s" is not an absolute path`},
+		{"empty state", "state_dir: \"\"\n", "state_dir: must be set"},
+		{"no address", "listen: []\n", "listen: must be set"},
+		{"listen is no list", "listen: unix:///s\n", "c.yaml:1:9: string was used where sequence is expected"},
+		{"bad address", "listen:\n  - unix:///s\n  - /s\n", `c.yaml:3:5: listen[1]: address "/s": must be unix:///`},
+		{"twice", "listen: ['unix:///s', 'unix:///s']\n", "is there twice"},
+		{"beyond loopback", "listen:\n- tcp://0.0.0.0:7432\n", `c.yaml:2:3: listen[0]: "tcp://0.0.0.0:7432" is not a loopback address`},
+		{"metrics", "metrics_listen: localhost\n", `"localhost" is not host:port`},
+		{"driver", "storage:\n  driver: lvm\n", `c.yaml:2:11: storage.driver: "lvm" is none of auto, zfs, btrfs, dir`},
+		{"runtime", "runtime: {name: podman}\n", `c.yaml:1:17: runtime.name: "podman" is none of auto, docker, process`},
+		{"both", "storage: {btrfs: {root: /r, pool_file: /f}}\n", "the volumes can live in one place only"},
+		{"pool size unit", "storage:\n  btrfs: {pool_size: 10}\n", `c.yaml:2:22: "10" is not a size such as 10GiB`},
+		{"small pool", "storage: {btrfs: {pool_size: 1MiB}}\n", "must be at least 1GiB"},
+		{"huge pool", "storage: {btrfs: {pool_size: 99999999TiB}}\n", "is too large"},
+		{"relative dir", "storage: {dir: {root: x}}\n", `storage.dir.root: "x" is not an absolute path`},
+		{"address of clones", "clones: {address: localhost}\n", `"localhost" is not an IP address`},
+		{"ports", "clones:\n  ports: 20000\n", `c.yaml:2:10: "20000" is not a range of ports such as 20000-29999`},
+		{"ports backwards", "clones: {ports: 30000-20000}\n", "not before the first"},
+		{"low ports", "clones: {ports: 80-90}\n", "at least 1024"},
+		{"high ports", "clones: {ports: 65000-66000}\n", "at most 65535"},
+		{"max", "clones: {max: -1}\n", "clones.max: must not be negative"},
+		{"max is no number", "clones: {max: many}\n", "c.yaml:1:15: cannot unmarshal string"},
+		{"TTL", "clones: {default_ttl: 3}\n", `"3" is not a length of time such as 24h`},
+		{"negative TTL", "clones: {default_ttl: -3h}\n", `"-3h" is not a length of time`},
+		{"TTL over its bound", "clones: {default_ttl: 3h, max_ttl: 2h}\n", "c.yaml:1:23: clones.default_ttl: must not be longer than max_ttl"},
+		{"floor", "clones: {free_floor: much}\n", "neither a size such as 20GiB nor a part such as 5%"},
+		{"floor 100", "clones: {free_floor: 100%}\n", "less than 100%"},
+		{"floor NaN", "clones: {free_floor: NaN%}\n", "less than 100%"},
+		{"interval", "reconcile_interval: 0s\n", "reconcile_interval: must be more than 0s"},
+		{"level", "log: {level: loud}\n", `log.level: "loud" is none of debug, info, warn, error`},
+		{"format", "log: {format: xml}\n", `log.format: "xml" is none of text, json`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ParseConfig("c.yaml", []byte(c.yaml))
+			if !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestConfigReads(t *testing.T) {
+	cfg, err := ParseConfig("c.yaml", []byte(`
+state_dir: /s
+listen: [unix:///run/x.sock, tcp://127.0.0.1:7432]
+socket_group: dba
+metrics_listen: ""
+storage: {driver: btrfs, btrfs: {pool_size: 1.5GiB}}
+runtime: {name: docker, docker: {host: unix:///run/d.sock}}
+clones: {address: "::1", ports: 5000-5001, max: 7, default_ttl: 24h, max_ttl: 48h, free_floor: 2GiB}
+reconcile_interval: 500ms
+log: {level: debug, format: json}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		StateDir: "/s", Listen: []string{"unix:///run/x.sock", "tcp://127.0.0.1:7432"}, SocketGroup: "dba",
+		Storage: StorageConfig{Driver: "btrfs", Btrfs: BtrfsConfig{PoolSize: 3 << 29}},
+		Runtime: RuntimeConfig{Name: "docker", Docker: DockerConfig{Host: "unix:///run/d.sock"}},
+		Clones: ClonesConfig{Address: "::1", Ports: Ports{5000, 5001}, Max: 7, DefaultTTL: Duration(24 * time.Hour),
+			MaxTTL: Duration(48 * time.Hour), FreeFloor: Floor{Bytes: 2 << 30}},
+		ReconcileInterval: Duration(500 * time.Millisecond),
+		Log:               LogConfig{Level: "debug", Format: "json"},
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg, want)
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
+	for _, empty := range []string{"", "# nothing\n", "storage:\n"} {
+		cfg, err := ParseConfig("c.yaml", []byte(empty))
+		if err != nil {
+			t.Fatalf("%q: %v", empty, err)
+		}
+		if !reflect.DeepEqual(cfg, DefaultConfig()) {
+			t.Errorf("%q is not the default: %+v", empty, cfg)
+		}
+	}
+	if got := DefaultConfig().Clones.FreeFloor.Of(1000); got != 50 {
+		t.Errorf("a floor of 5%% of 1000 is %d", got)
+	}
+}
+
+func TestLoadConfig(t *testing.T) {
+	absent := filepath.Join(t.TempDir(), "cloned.yaml")
+	if _, err := LoadConfig(absent); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a named file that is absent: %v", err)
+	}
+	if err := os.WriteFile(absent, []byte("log: {level: warn}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
+	cfg, err := LoadConfig(absent)
+	if err != nil || cfg.Log.Level != "warn" {
+		t.Errorf("got %+v, %v", cfg.Log, err)
+	}
+}
+
+// FuzzConfig: whatever the file holds, reading it ends in a configuration that
+// is valid or in an error of kind Invalid.
+func FuzzConfig(f *testing.F) {
+	example, err := os.ReadFile("../scripts/cloned.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
+	f.Add([]byte("clones: {ports: 1-2, free_floor: 1e3%}\nlisten: [a, *b]\n"))
+	f.Add([]byte("a: &a [*a]\n---\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg, err := ParseConfig("c.yaml", data)
+		if err == nil {
+			err = cfg.Validate()
+		}
+		if err != nil && !errs.Is(err, errs.Invalid) {
+			t.Fatalf("not of kind Invalid: %v", err)
+		}
+	})
+}
