@@ -143,10 +143,9 @@ func wantNotOurs(t *testing.T, err error, what string) {
 	if err == nil {
 		t.Fatalf("%s of a stranger succeeded", what)
 	}
-	if errs.Is(err, errs.NotFound) {
-		return
+	if e := errs.As(err); e.Kind != errs.NotFound && e.Reason != storage.ReasonForeign {
+		t.Fatalf("%s of a stranger: kind %v, reason %s: %v", what, e.Kind, e.Reason, err)
 	}
-	wantReason(t, err, errs.Precondition, storage.ReasonForeign, what+" of a stranger")
 }
 
 func testOtherInstance(t *testing.T, cfg Config) {
