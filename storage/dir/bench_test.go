@@ -45,7 +45,7 @@ func BenchmarkClone(b *testing.B) {
 		from := filepath.Join(d.snapshotDir(snap.Ref), content)
 		for b.Loop() {
 			n++
-			to := filepath.Join(filepath.Dir(d.base), "bare-"+strconv.Itoa(n))
+			to := filepath.Join(filepath.Dir(d.base.Path), "bare-"+strconv.Itoa(n))
 			if out, err := exec.Command("cp", "-a", "--reflink=always", from, to).CombinedOutput(); err != nil {
 				b.Fatalf("%v: %s", err, out)
 			}

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cloned-db/cloned/internal/tree"
 	"github.com/cloned-db/cloned/storage"
+	"github.com/cloned-db/cloned/storage/internal/base"
 )
 
 // content is the name of the directory within a volume's or snapshot's place
@@ -31,8 +31,8 @@ func (d *Driver) snapshotWork(ref storage.SnapshotRef) work {
 }
 
 // building and removing are where a work is while it is not in its place.
-func (d *Driver) building(w work) string { return filepath.Join(d.base, "tmp", "new."+w.name) }
-func (d *Driver) removing(w work) string { return filepath.Join(d.base, "tmp", "old."+w.name) }
+func (d *Driver) building(w work) string { return d.base.Join("tmp", "new."+w.name) }
+func (d *Driver) removing(w work) string { return d.base.Join("tmp", "old."+w.name) }
 
 // build lets fill fill a new directory, which then appears in its place.
 func (d *Driver) build(w work, verb string, fill func(dir string) error) (err error) {
@@ -46,7 +46,7 @@ func (d *Driver) build(w work, verb string, fill func(dir string) error) (err er
 	if err := tree.Remove(dir); err != nil {
 		return err
 	}
-	err = mkdir(dir, 0o755)
+	err = base.Mkdir(dir, 0o755)
 	if err == nil {
 		err = fill(dir)
 	}
@@ -96,7 +96,7 @@ func (d *Driver) collect(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	entries, err := os.ReadDir(filepath.Join(d.base, "tmp"))
+	entries, err := os.ReadDir(d.base.Join("tmp"))
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (d *Driver) collect(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := tree.Remove(filepath.Join(d.base, "tmp", entry.Name())); err != nil {
+		if err := tree.Remove(d.base.Join("tmp", entry.Name())); err != nil {
 			return err
 		}
 	}
@@ -114,7 +114,7 @@ func (d *Driver) collect(ctx context.Context) error {
 // lock locks tmp: shared by those at work in it, exclusive for clearing it. The
 // kernel lets go of it when a process dies.
 func (d *Driver) lock(how int) (unlock func() error, err error) {
-	f, err := os.Open(filepath.Join(d.base, "tmp"))
+	f, err := os.Open(d.base.Join("tmp"))
 	if err != nil {
 		return nil, err
 	}

@@ -64,10 +64,10 @@ func conform(t *testing.T, filesystem, small string, thin bool) {
 		},
 		Full: func(t *testing.T) storage.Driver { return open(t, root(t, small), instance) },
 		Reopen: func(t *testing.T, d storage.Driver) storage.Driver {
-			return open(t, filepath.Dir(d.(counted).base), instance)
+			return open(t, filepath.Dir(d.(counted).base.Path), instance)
 		},
 		Other: func(t *testing.T, d storage.Driver) storage.Driver {
-			return open(t, filepath.Dir(d.(counted).base), "other")
+			return open(t, filepath.Dir(d.(counted).base.Path), "other")
 		},
 		Stranger: stranger,
 		Leftover: leftover,
@@ -79,7 +79,7 @@ func conform(t *testing.T, filesystem, small string, thin bool) {
 
 // stranger puts directories and files beside and between the driver's.
 func stranger(t *testing.T, d storage.Driver, id string) (present func() bool) {
-	base := d.(counted).base
+	base := d.(counted).base.Path
 	files := []string{
 		filepath.Join(filepath.Dir(base), "v", id, "data", "precious"),
 		filepath.Join(base, "v", id, "precious"),
@@ -197,10 +197,10 @@ func TestUnmounted(t *testing.T) {
 	if _, err := d.Create(t.Context(), "v"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(d.base, d.base+"-away"); err != nil {
+	if err := os.Rename(d.base.Path, d.base.Path+"-away"); err != nil {
 		t.Fatal(err)
 	}
-	again := open(t, filepath.Dir(d.base), instance)
+	again := open(t, filepath.Dir(d.base.Path), instance)
 	if _, err := again.List(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestUnmounted(t *testing.T) {
 func TestOpenWhileBusy(t *testing.T) {
 	d := open(t, t.TempDir(), instance)
 	err := d.build(d.volumeWork("v"), "create", func(dir string) error {
-		open(t, filepath.Dir(d.base), instance)
+		open(t, filepath.Dir(d.base.Path), instance)
 		return os.Mkdir(filepath.Join(dir, content), 0o755)
 	})
 	if err != nil {

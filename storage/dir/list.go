@@ -2,22 +2,18 @@ package dir
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 
-	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/storage"
+	"github.com/cloned-db/cloned/storage/internal/base"
 )
 
 // List describes all volumes and snapshots. There are none of foreign datasets.
 func (d *Driver) List(ctx context.Context, _ []string) (storage.Inventory, error) {
-	if err := d.begin(ctx); err != nil {
+	if err := d.base.Begin(ctx); err != nil {
 		return storage.Inventory{}, err
 	}
 	var inv storage.Inventory
-	err := each(filepath.Join(d.base, "v"), func(id string) error {
+	err := base.Each(d.base.Join("v"), storage.CheckID, func(id string) error {
 		v, err := d.volume(id)
 		if err == nil {
 			inv.Volumes = append(inv.Volumes, v)
@@ -25,8 +21,8 @@ func (d *Driver) List(ctx context.Context, _ []string) (storage.Inventory, error
 		return err
 	})
 	if err == nil {
-		err = each(filepath.Join(d.base, "s"), func(volume string) error {
-			return each(filepath.Join(d.base, "s", volume), func(id string) error {
+		err = base.Each(d.base.Join("s"), storage.CheckID, func(volume string) error {
+			return base.Each(d.base.Join("s", volume), storage.CheckID, func(id string) error {
 				s, err := d.snapshot(storage.SnapshotRef{Source: storage.Own(volume), ID: id})
 				if err == nil {
 					inv.Snapshots = append(inv.Snapshots, s)
@@ -36,29 +32,7 @@ func (d *Driver) List(ctx context.Context, _ []string) (storage.Inventory, error
 		})
 	}
 	if err != nil {
-		return storage.Inventory{}, classify(err, "list "+d.base)
+		return storage.Inventory{}, base.Classify(err, "list "+d.base.Path)
 	}
 	return inv, nil
-}
-
-// each calls do with each name in dir that is an ID. What vanishes meanwhile
-// and what is not ours is passed over.
-func each(dir string, do func(id string) error) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if !entry.IsDir() || storage.CheckID(entry.Name()) != nil {
-			continue
-		}
-		if err := do(entry.Name()); err != nil && !passOver(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-func passOver(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errs.Is(err, errs.NotFound) || errs.As(err).Reason == storage.ReasonForeign
 }

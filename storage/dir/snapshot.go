@@ -7,6 +7,7 @@ import (
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/tree"
 	"github.com/cloned-db/cloned/storage"
+	"github.com/cloned-db/cloned/storage/internal/base"
 )
 
 // Snapshot copies a volume; nothing may write to it meanwhile.
@@ -15,35 +16,33 @@ func (d *Driver) Snapshot(ctx context.Context, src storage.Source, id string) (s
 	if err := check(ref); err != nil {
 		return storage.Snapshot{}, err
 	}
-	if err := d.begin(ctx); err != nil {
+	if err := d.base.Begin(ctx); err != nil {
 		return storage.Snapshot{}, err
 	}
 	what := "snapshot " + id + " of " + src.Volume
 	s, err := d.snapshot(ref)
-	switch {
-	case err == nil:
+	if err == nil {
 		return s, nil
-	case errs.As(err).Reason == storage.ReasonForeign:
-		return storage.Snapshot{}, errs.New(errs.Exists, storage.ReasonForeign, "%w", err)
-	case !errs.Is(err, errs.NotFound):
-		return storage.Snapshot{}, classify(err, what)
+	}
+	if err := base.Taken(err); err != nil {
+		return storage.Snapshot{}, base.Classify(err, what)
 	}
 	v, err := d.volume(src.Volume)
 	if err != nil {
-		return storage.Snapshot{}, classify(err, what)
+		return storage.Snapshot{}, base.Classify(err, what)
 	}
 	if err := d.freeze(ctx, v, ref); err != nil {
-		return storage.Snapshot{}, classify(err, what)
+		return storage.Snapshot{}, base.Classify(err, what)
 	}
 	s, err = d.snapshot(ref)
-	return s, classify(err, what)
+	return s, base.Classify(err, what)
 }
 
 // freeze makes the snapshot, and sees to it that a power failure can take
 // neither it nor its content away.
 func (d *Driver) freeze(ctx context.Context, v storage.Volume, ref storage.SnapshotRef) error {
 	parent := filepath.Dir(d.snapshotDir(ref))
-	if err := mkdir(parent, 0o700); err != nil {
+	if err := base.Mkdir(parent, 0o700); err != nil {
 		return err
 	}
 	err := d.build(d.snapshotWork(ref), "snapshot", func(dir string) error {
@@ -63,14 +62,14 @@ func (d *Driver) DestroySnapshot(ctx context.Context, ref storage.SnapshotRef) e
 	if err := check(ref); err != nil {
 		return err
 	}
-	if err := d.begin(ctx); err != nil {
+	if err := d.base.Begin(ctx); err != nil {
 		return err
 	}
 	what := "destroy snapshot " + ref.ID + " of " + ref.Source.Volume
 	if _, err := d.snapshot(ref); err != nil && !errs.Is(err, errs.NotFound) {
-		return classify(err, what)
+		return base.Classify(err, what)
 	}
-	return classify(d.remove(d.snapshotWork(ref)), what)
+	return base.Classify(d.remove(d.snapshotWork(ref)), what)
 }
 
 // snapshot looks a snapshot up; errors as of volume.

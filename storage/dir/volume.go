@@ -11,6 +11,7 @@ import (
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/tree"
 	"github.com/cloned-db/cloned/storage"
+	"github.com/cloned-db/cloned/storage/internal/base"
 )
 
 // origin is the name of the link that tells a clone's origin. Nothing follows
@@ -43,31 +44,30 @@ func (d *Driver) make(ctx context.Context, id string, from *storage.SnapshotRef,
 	if err := storage.CheckID(id); err != nil {
 		return storage.Volume{}, err
 	}
-	if err := d.begin(ctx); err != nil {
+	if err := d.base.Begin(ctx); err != nil {
 		return storage.Volume{}, err
 	}
 	what := verb + " " + id
 	if from != nil {
 		if _, err := d.snapshot(*from); err != nil {
-			return storage.Volume{}, classify(err, what)
+			return storage.Volume{}, base.Classify(err, what)
 		}
 	}
 	v, err := d.volume(id)
-	switch {
-	case err == nil && same(v.Origin, from):
-		return v, nil
-	case err == nil:
-		return storage.Volume{}, errs.New(errs.Exists, "VOLUME_EXISTS", "volume %s exists with another origin", id)
-	case errs.As(err).Reason == storage.ReasonForeign:
-		return storage.Volume{}, errs.New(errs.Exists, storage.ReasonForeign, "%w", err)
-	case !errs.Is(err, errs.NotFound):
-		return storage.Volume{}, classify(err, what)
+	if err == nil {
+		if !same(v.Origin, from) {
+			err = errs.New(errs.Exists, "VOLUME_EXISTS", "volume %s exists with another origin", id)
+		}
+		return v, err
+	}
+	if err := base.Taken(err); err != nil {
+		return storage.Volume{}, base.Classify(err, what)
 	}
 	if err := d.build(d.volumeWork(id), verb, fill); err != nil {
-		return storage.Volume{}, classify(err, what)
+		return storage.Volume{}, base.Classify(err, what)
 	}
 	v, err = d.volume(id)
-	return v, classify(err, what)
+	return v, base.Classify(err, what)
 }
 
 func same(a, b *storage.SnapshotRef) bool {
@@ -79,11 +79,11 @@ func (d *Driver) Stat(ctx context.Context, id string) (storage.Volume, error) {
 	if err := storage.CheckID(id); err != nil {
 		return storage.Volume{}, err
 	}
-	if err := d.begin(ctx); err != nil {
+	if err := d.base.Begin(ctx); err != nil {
 		return storage.Volume{}, err
 	}
 	v, err := d.volume(id)
-	return v, classify(err, "stat "+id)
+	return v, base.Classify(err, "stat "+id)
 }
 
 // Destroy removes a volume.
@@ -91,22 +91,21 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 	if err := storage.CheckID(id); err != nil {
 		return err
 	}
-	if err := d.begin(ctx); err != nil {
+	if err := d.base.Begin(ctx); err != nil {
 		return err
 	}
 	if _, err := d.volume(id); err != nil && !errs.Is(err, errs.NotFound) {
-		return classify(err, "destroy "+id)
+		return base.Classify(err, "destroy "+id)
 	}
 	// The directory of its snapshots goes only if it is empty.
-	err := os.Remove(filepath.Join(d.base, "s", id))
+	err := os.Remove(d.base.Join("s", id))
 	if errors.Is(err, fs.ErrExist) { // ENOTEMPTY
-		return errs.New(errs.Precondition, storage.ReasonHasDependents, "volume %s has snapshots", id).
-			WithHint("destroy its snapshots first")
+		return base.HasSnapshots(id)
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = d.remove(d.volumeWork(id))
 	}
-	return classify(err, "destroy "+id)
+	return base.Classify(err, "destroy "+id)
 }
 
 // Usage measures a volume; it looks at each of its files.
@@ -116,7 +115,7 @@ func (d *Driver) Usage(ctx context.Context, id string) (storage.Usage, error) {
 		return storage.Usage{}, err
 	}
 	size, err := tree.Measure(ctx, v.Path)
-	return storage.Usage(size), classify(err, "usage of "+id)
+	return storage.Usage(size), base.Classify(err, "usage of "+id)
 }
 
 // volume looks a volume up. Errors with a kind: NotFound, and Precondition for
@@ -147,7 +146,7 @@ func (d *Driver) volume(id string) (storage.Volume, error) {
 func ours(place, what string) (fs.FileInfo, error) {
 	info, err := os.Lstat(place)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errs.New(errs.NotFound, "NO_SUCH_STORAGE", "%s does not exist", what)
+		return nil, base.Absent(what)
 	}
 	if err != nil {
 		return nil, err
@@ -159,6 +158,5 @@ func ours(place, what string) (fs.FileInfo, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return nil, err
 	}
-	return nil, errs.New(errs.Precondition, storage.ReasonForeign, "%s was not made by cloned", place).
-		WithHint("move it away")
+	return nil, base.Foreign(place)
 }
