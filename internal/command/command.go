@@ -44,19 +44,30 @@ func (e *Error) Error() string {
 // Unwrap returns the cause: an *exec.ExitError, or the context's error.
 func (e *Error) Unwrap() error { return e.Err }
 
+// grace is how long a killed command may take to be gone.
+const grace = time.Second
+
 // Run runs argv to its end and returns its standard output. verb names it for
 // the Observer. When ctx ends the command is killed and the error wraps the
-// context's. Any failure is an *Error.
+// context's; one that can't be killed now, because the kernel holds it, is left
+// behind. Any failure is an *Error.
 func (r *Runner) Run(ctx context.Context, verb string, argv ...string) ([]byte, error) {
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// A grandchild that keeps the pipes open must not keep us waiting.
-	cmd.WaitDelay = time.Second
+	return r.run(ctx, verb, argv, false)
+}
 
+// Read is Run for a command that only reads and whose answer must be whole: a
+// word on standard error is a failure, whatever the exit code. zfs(8), for one,
+// reports there that it broke a list off, and exits with 0.
+func (r *Runner) Read(ctx context.Context, verb string, argv ...string) ([]byte, error) {
+	return r.run(ctx, verb, argv, true)
+}
+
+func (r *Runner) run(ctx context.Context, verb string, argv []string, strict bool) ([]byte, error) {
 	begin := time.Now()
-	err := cmd.Run()
+	stdout, stderr, err := execute(ctx, argv)
+	if err == nil && strict && len(stderr) > 0 {
+		err = errors.New("it exited with 0 but complained")
+	}
 	if err != nil {
 		code := -1
 		var exit *exec.ExitError
@@ -66,10 +77,34 @@ func (r *Runner) Run(ctx context.Context, verb string, argv ...string) ([]byte, 
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		err = &Error{Argv: argv, ExitCode: code, Stderr: stderr.String(), Err: err}
+		err = &Error{Argv: argv, ExitCode: code, Stderr: string(stderr), Err: err}
 	}
 	if r.Observe != nil {
 		r.Observe(argv[0], verb, time.Since(begin), err)
 	}
-	return stdout.Bytes(), err
+	return stdout, err
+}
+
+func execute(ctx context.Context, argv []string) (stdout, stderr []byte, err error) {
+	var out, complaints bytes.Buffer
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	// A grandchild that keeps the pipes open must not keep us waiting.
+	cmd.WaitDelay = grace
+
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Run() }()
+	select {
+	case err = <-ended:
+		return out.Bytes(), complaints.Bytes(), err
+	case <-ctx.Done():
+	}
+	select {
+	case err = <-ended:
+		return out.Bytes(), complaints.Bytes(), err
+	case <-time.After(2 * grace):
+		// The buffers still belong to the command.
+		return nil, nil, ctx.Err()
+	}
 }
