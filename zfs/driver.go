@@ -1,0 +1,41 @@
+package zfs
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloned-db/cloned/internal/command"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// Driver is the storage.Driver on OpenZFS. Open makes one.
+type Driver struct {
+	// parent is the dataset above all volumes, in pool, mounted at mountpoint.
+	parent, pool, mountpoint string
+	// parentGUID tells the parent from another dataset of the same name.
+	parentGUID string
+	// loaded is the pool's load_guid; see fence.
+	loaded atomic.Pointer[string]
+	// instance is the value of the birth mark.
+	instance string
+	runner   *command.Runner
+}
+
+var _ storage.Driver = (*Driver)(nil)
+
+// Name returns "zfs".
+func (d *Driver) Name() string { return "zfs" }
+
+// Capabilities returns all of them.
+func (d *Driver) Capabilities() storage.Capabilities {
+	return storage.Capabilities{Thin: true, Foreign: true, Origins: true, Atomic: true}
+}
+
+// bear runs the verb that makes a dataset, with the birth mark in the same
+// command, and returns when.
+func (d *Driver) bear(ctx context.Context, verb string, names ...string) (time.Time, error) {
+	now := time.Now().UTC()
+	args := []string{"-o", markProperty + "=" + d.instance, "-o", createdProperty + "=" + now.Format(time.RFC3339Nano)}
+	return now, d.run(ctx, verb, append(args, names...)...)
+}

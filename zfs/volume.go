@@ -1,0 +1,158 @@
+package zfs
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// Create makes an empty volume.
+func (d *Driver) Create(ctx context.Context, volume string) (storage.Volume, error) {
+	name, err := d.volumeName(volume)
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	created, err := d.bear(ctx, "create", name)
+	if errs.Is(err, errs.Exists) {
+		return d.adopt(ctx, volume, name, "-")
+	}
+	return d.born(volume, created, nil, err)
+}
+
+// Clone makes a volume with the content of a snapshot, by one command.
+func (d *Driver) Clone(ctx context.Context, from storage.SnapshotRef, volume string) (storage.Volume, error) {
+	origin, err := d.snapshotName(from)
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	name, err := d.volumeName(volume)
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	created, err := d.bear(ctx, "clone", origin, name)
+	if errs.Is(err, errs.Exists) {
+		return d.adopt(ctx, volume, name, origin)
+	}
+	return d.born(volume, created, &from, err)
+}
+
+// born describes a volume that was just made, err being how that went.
+func (d *Driver) born(volume string, created time.Time, origin *storage.SnapshotRef, err error) (storage.Volume, error) {
+	if err == nil {
+		err = d.checkMounted(volume)
+	}
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	return storage.Volume{ID: volume, Path: d.path(volume), Origin: origin, Created: created}, nil
+}
+
+// adopt describes a volume that exists, for a call that was to make it from
+// origin; errs.Exists if it is not what that call would have made.
+func (d *Driver) adopt(ctx context.Context, volume, name, origin string) (storage.Volume, error) {
+	found, err := d.describe(ctx, name, volumeProperties)
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	if !found.ours(d.instance) {
+		foreign := foreignError(name)
+		foreign.Kind = errs.Exists
+		return storage.Volume{}, foreign
+	}
+	if found.value("origin") != origin {
+		return storage.Volume{}, errs.New(errs.Exists, reasonTaken, "volume %s exists with the origin %s, not %s", volume, found.value("origin"), origin)
+	}
+	return d.use(ctx, volume, found)
+}
+
+// Stat describes a volume and mounts it if it is not.
+func (d *Driver) Stat(ctx context.Context, volume string) (storage.Volume, error) {
+	found, err := d.own(ctx, volume, createdProperty, "origin", "mounted")
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	return d.use(ctx, volume, found)
+}
+
+// own asks for properties of a volume's dataset; errs.NotFound if it is absent,
+// ReasonForeign if it is not ours.
+func (d *Driver) own(ctx context.Context, volume string, properties ...string) (dataset, error) {
+	name, err := d.volumeName(volume)
+	if err != nil {
+		return dataset{}, err
+	}
+	found, err := d.describe(ctx, name, append(properties, markProperty))
+	if err != nil {
+		return dataset{}, err
+	}
+	if !found.ours(d.instance) {
+		return dataset{}, foreignError(name)
+	}
+	return found, nil
+}
+
+// use mounts a volume if it is not mounted, and returns it.
+func (d *Driver) use(ctx context.Context, volume string, found dataset) (storage.Volume, error) {
+	if found.value("mounted") != "yes" {
+		// Somebody else may mount it first, which is as good.
+		if err := d.run(ctx, "mount", found.name); err != nil && d.checkMounted(volume) != nil {
+			return storage.Volume{}, err
+		}
+	}
+	if err := d.checkMounted(volume); err != nil {
+		return storage.Volume{}, err
+	}
+	return d.volume(volume, found)
+}
+
+// volume makes the contract's description of a dataset.
+func (d *Driver) volume(id string, found dataset) (storage.Volume, error) {
+	created, err := found.created()
+	if err != nil {
+		return storage.Volume{}, err
+	}
+	v := storage.Volume{ID: id, Path: d.path(id), Created: created}
+	if origin, known := d.snapshotRef(found.value("origin")); known {
+		v.Origin = &origin
+	}
+	return v, nil
+}
+
+// checkMounted returns nil if a file system is mounted at the volume's path. It
+// costs two system calls, and keeps a database off the disk below when somebody
+// changed a mount point that was right at Open.
+func (d *Driver) checkMounted(volume string) error {
+	path := d.path(volume)
+	var at, above unix.Stat_t
+	err := unix.Stat(path, &at)
+	if err == nil {
+		err = unix.Stat(filepath.Dir(path), &above)
+	}
+	if err == nil && at.Dev != above.Dev {
+		return nil
+	}
+	e := errs.New(errs.Unavailable, reasonMount, "volume %s is not mounted at %s", volume, path).
+		WithHint("check the properties mountpoint and canmount of %s/%s; after changing the mount point of %s, restart cloned", d.parent, volume, d.parent)
+	e.Err = err
+	return e
+}
+
+// Destroy destroys a volume that bears our mark. The mark is read first, by a
+// command of its own: IDs are never used again, so that nobody else's dataset
+// can take the name in between, and `zfs destroy` without options takes nothing
+// along.
+func (d *Driver) Destroy(ctx context.Context, volume string) error {
+	found, err := d.own(ctx, volume)
+	if err == nil {
+		err = d.run(ctx, "destroy", found.name)
+	}
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	return err
+}
