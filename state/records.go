@@ -1,6 +1,10 @@
 package state
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Golden is a named database that the daemon keeps.
 type Golden struct {
@@ -11,10 +15,8 @@ type Golden struct {
 	Created time.Time     `json:"created"`
 	// Published is false while the golden's first refresh runs: such a golden
 	// goes away with a refresh that fails or dies.
-	Published bool `json:"published"`
-	// Deleting: it is gone for users; its record goes when its snapshots have.
-	Deleting bool   `json:"deleting,omitempty"`
-	Revision uint64 `json:"revision"`
+	Published bool   `json:"published"`
+	Revision  uint64 `json:"revision"`
 }
 
 // GoldenSource is where a golden's data comes from. Secrets are never in it,
@@ -67,8 +69,10 @@ type Snapshot struct {
 	Foreign string `json:"foreign,omitempty"`
 	// DataDir is the data directory inside the volume.
 	DataDir string `json:"data_dir"`
-	// Image is what prepared it and what its clones run.
-	Image string `json:"image"`
+	// Image is what prepared it and what its clones run, as the operator wrote
+	// it; ImageID is the runtime's immutable identity of it.
+	Image   string `json:"image"`
+	ImageID string `json:"image_id"`
 	// What the engine found out; see database.Facts and database.Prepared.
 	Major            int               `json:"major"`
 	SystemID         string            `json:"system_id,omitempty"`
@@ -136,20 +140,33 @@ type Clone struct {
 	NextSnapshot string `json:"next_snapshot,omitempty"`
 	// LastGeneration is the highest number ever given out: IDs are not reused.
 	LastGeneration int64 `json:"last_generation"`
+	// Trash are generations that are no longer wanted, or never became whole:
+	// their instances and volumes are removed when nothing descends from them.
+	Trash []int64 `json:"trash,omitempty"`
 	// Claimed is the generation whose credentials have been set.
 	Claimed int64 `json:"claimed"`
 
 	// Suspend: the user wants no instance.
-	Suspend bool       `json:"suspend,omitempty"`
-	State   CloneState `json:"state"`
+	Suspend bool `json:"suspend,omitempty"`
+	// Renew: the instance has to be made anew before it runs again, for its port
+	// has changed.
+	Renew bool       `json:"renew,omitempty"`
+	State CloneState `json:"state"`
 	// Message says why, for states crashed and failed.
 	Message string `json:"message,omitempty"`
 	// DropOnFailure: a create that fails leaves no record (its caller waits).
 	DropOnFailure bool `json:"drop_on_failure,omitempty"`
 
-	Restarts    int       `json:"restarts,omitempty"`
-	OOMKills    int       `json:"oom_kills,omitempty"`
+	// Restarts counts how often its instance ended by itself, OOMKills how often
+	// for want of memory.
+	Restarts int `json:"restarts,omitempty"`
+	OOMKills int `json:"oom_kills,omitempty"`
+	// Failures counts restarts that came to nothing or did not last: the longer
+	// the row, the longer the wait until NextRestart.
+	Failures    int       `json:"failures,omitempty"`
 	NextRestart time.Time `json:"next_restart,omitzero"`
+	// ReadySince is when it last began to answer.
+	ReadySince time.Time `json:"ready_since,omitzero"`
 	// Timings is how long each phase of the last create or reset took.
 	Timings  []Timing `json:"timings,omitempty"`
 	Revision uint64   `json:"revision"`
@@ -159,4 +176,47 @@ type Clone struct {
 type Timing struct {
 	Phase string        `json:"phase"`
 	Took  time.Duration `json:"took"`
+}
+
+// Event is one change of a clone as users see it: its last state if it is
+// Deleted.
+type Event struct {
+	Revision uint64 `json:"revision"`
+	Deleted  bool   `json:"deleted,omitempty"`
+	Clone    Clone  `json:"clone"`
+}
+
+// Generations returns every generation that may have a volume or an instance.
+func (c Clone) Generations() []int64 {
+	var out []int64
+	for _, g := range append([]int64{c.Generation, c.Next}, c.Trash...) {
+		if g != 0 && !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// copy shares no memory with g.
+func (g Golden) copy() Golden {
+	g.Options.Settings = maps.Clone(g.Options.Settings)
+	return g
+}
+
+// copy shares no memory with s.
+func (s Snapshot) copy() Snapshot {
+	s.Databases = slices.Clone(s.Databases)
+	s.PreloadLibraries = slices.Clone(s.PreloadLibraries)
+	s.Parameters = maps.Clone(s.Parameters)
+	s.Defused = slices.Clone(s.Defused)
+	s.Warnings = slices.Clone(s.Warnings)
+	return s
+}
+
+// copy shares no memory with c.
+func (c Clone) copy() Clone {
+	c.Labels = maps.Clone(c.Labels)
+	c.Trash = slices.Clone(c.Trash)
+	c.Timings = slices.Clone(c.Timings)
+	return c
 }

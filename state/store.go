@@ -1,6 +1,16 @@
 package state
 
-import "time"
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cloned-db/cloned/errs"
+)
 
 // Options of Open.
 type Options struct {
@@ -8,11 +18,181 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// Store is the state on disk and in memory.
-type Store struct{ path string }
+// Store is the state on disk and in memory, which change together or not at
+// all. Changes run one after another, and those that wait at the same time
+// share one write to disk.
+type Store struct {
+	db      *bbolt.DB
+	view    atomic.Pointer[View]
+	changes chan *change
+	ended   chan struct{}
 
-// Open opens or makes the store at the path.
-func Open(path string, o Options) (*Store, error) { return &Store{path: path}, nil }
+	mu      sync.Mutex
+	closed  bool
+	senders sync.WaitGroup
+	changed chan struct{} // closed, and replaced, by each commit
+}
 
-// Close writes nothing more and lets go of the file.
-func (s *Store) Close() error { return nil }
+// change is one call of Update.
+type change struct {
+	fn   func(*Tx) error
+	err  error
+	done chan struct{}
+}
+
+// batchMax bounds how many changes share a write.
+const batchMax = 128
+
+// Open opens or makes the store at the path. Errors: errs.Precondition with
+// reason STATE_IN_USE (another process has it open), STATE_NEWER (a newer
+// cloned wrote it) or STATE_UNREADABLE; errs.Corrupt (STATE_CORRUPT) for a
+// damaged file, which is left as it is.
+func Open(path string, o Options) (*Store, error) {
+	if o.Timeout == 0 {
+		o.Timeout = time.Second
+	}
+	db, view, err := openFile(path, o.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		db: db, changes: make(chan *change, batchMax),
+		ended: make(chan struct{}), changed: make(chan struct{}),
+	}
+	s.view.Store(view)
+	go s.write()
+	return s, nil
+}
+
+// Close waits for the changes under way and lets go of the file. Later changes
+// fail; views stay readable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.senders.Wait()
+	close(s.changes)
+	<-s.ended
+	return s.db.Close()
+}
+
+// View returns the present state.
+func (s *Store) View() *View { return s.view.Load() }
+
+// Changed returns a channel that is closed by the next change.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// Update runs fn on the present state and returns when its changes are on disk.
+// If fn or the writing fails, nothing has changed. fn must touch nothing but
+// the transaction, and not wait for anything.
+func (s *Store) Update(fn func(*Tx) error) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errs.New(errs.Unavailable, "STATE_CLOSED", "the state is closed: the daemon is stopping")
+	}
+	s.senders.Add(1)
+	s.mu.Unlock()
+	c := &change{fn: fn, done: make(chan struct{})}
+	s.changes <- c
+	s.senders.Done()
+	<-c.done
+	return c.err
+}
+
+// write is the only goroutine that changes the state.
+func (s *Store) write() {
+	defer close(s.ended)
+	for c := range s.changes {
+		batch := []*change{c}
+		for more := true; more && len(batch) < batchMax; {
+			select {
+			case c, ok := <-s.changes:
+				if more = ok; ok {
+					batch = append(batch, c)
+				}
+			default:
+				more = false
+			}
+		}
+		s.commit(batch)
+		for _, c := range batch {
+			close(c.done)
+		}
+	}
+}
+
+// commit applies the changes of a batch, one on top of the other, and writes
+// those that succeed at once.
+func (s *Store) commit(batch []*change) {
+	next := s.view.Load().fork()
+	var writes []write
+	var applied []*change
+	for _, c := range batch {
+		tx := &Tx{View: next.fork()}
+		if c.err = c.fn(tx); c.err == nil {
+			c.err = tx.err
+		}
+		if c.err == nil && len(tx.writes) > 0 {
+			next = tx.View
+			writes = append(writes, tx.writes...)
+			applied = append(applied, c)
+		}
+	}
+	if len(applied) == 0 {
+		return
+	}
+	if err := s.save(writes, next.revision); err != nil {
+		err = s.reload(err)
+		for _, c := range applied {
+			c.err = err
+		}
+		return
+	}
+	s.publish(&next)
+}
+
+func (s *Store) publish(v *View) {
+	s.view.Store(v)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Store) save(writes []write, revision uint64) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		for _, w := range writes {
+			bucket := tx.Bucket([]byte(w.bucket))
+			if w.value == nil {
+				if err := bucket.Delete(w.key); err != nil {
+					return err
+				}
+			} else if err := bucket.Put(w.key, w.value); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket([]byte(bucketMeta)).Put([]byte("revision"), strconv.AppendUint(nil, revision, 10))
+	})
+}
+
+// reload makes memory what the file is after a write that failed: when the very
+// last step fails, the change may have come to be on disk after all.
+func (s *Store) reload(cause error) error {
+	err := errs.New(errs.Unavailable, "STATE_WRITE", "the state can't be written: %w", cause).
+		WithHint("see to it that the state directory's disk works and has space")
+	v, loadErr := load(s.db)
+	if loadErr != nil {
+		return errors.Join(err, loadErr)
+	}
+	s.publish(v)
+	return err
+}

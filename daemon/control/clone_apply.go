@@ -1,0 +1,206 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/database"
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+)
+
+const (
+	// readyTimeout bounds one wait for a database to answer. Recovery after a
+	// crash may take longer: the wait is then repeated.
+	readyTimeout = 2 * time.Minute
+	// suspendGrace is for a database to shut down cleanly before it is killed.
+	suspendGrace = time.Minute
+	// resetGrace is shorter, for what is stopped is thrown away, unless the reset
+	// fails: then it may have to recover.
+	resetGrace = 10 * time.Second
+)
+
+// apply does one action and notes in known what it has changed.
+func (r *cloneRun) apply(ctx context.Context, c state.Clone, known parts, a Action) error {
+	p, part := r.p, known[a.Generation]
+	if phase := phaseOf(a.Kind); phase != "" {
+		began := p.now()
+		err := r.act(ctx, c, &part, a)
+		p.lap(c.ID, phase, began, err)
+		if err == nil {
+			known[a.Generation] = part
+		}
+		return err
+	}
+	switch a.Kind {
+	case Settle:
+		return r.settle(c)
+	case Switch:
+		return r.switchOver(c)
+	case MarkCrash:
+		return r.markCrash(c, part)
+	case MarkLost:
+		return r.markLost(c)
+	case Expire:
+		return r.expire(c)
+	case DropTrash:
+		return r.dropTrash(c, a.Generation)
+	case Forget:
+		return r.forget(c)
+	}
+	return errs.New(errs.Internal, "PLAN", "clone %s: no way to apply %q", c.ID, a.Kind)
+}
+
+// act does one thing outside.
+func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) error {
+	p, name := r.p, cloneName(c.ID, a.Generation)
+	switch a.Kind {
+	case MakeVolume:
+		return p.step(stepCloneVolume, func() error {
+			v, err := p.cfg.Driver.Clone(ctx, readyRef(c.NextSnapshot), name)
+			now.volume, now.path = present, v.Path
+			return err
+		})
+	case StartInstance:
+		now.instance, now.running, now.fresh, now.answered = present, true, true, false
+		return r.start(ctx, c, a.Generation, now.path)
+	case AwaitReady:
+		now.answered = true
+		return r.awaitReady(ctx, c, a.Generation, now.path)
+	case Claim:
+		now.claimed = true
+		return p.step(stepClaim, func() error {
+			l, err := p.launch(c, a.Generation, now.path)
+			if err != nil {
+				return err
+			}
+			return l.engine.Claim(ctx, l.target)
+		})
+	case StopInstance:
+		now.running = false
+		return p.step(stepStop, func() error { return p.stop(ctx, c, name) })
+	case RemoveInstance:
+		now.instance, now.running, now.fresh = absent, false, false
+		return p.step(stepRemove, func() error { return p.cfg.Runtime.Remove(ctx, name) })
+	default: // DestroyVolume
+		now.volume = absent
+		err := p.step(stepDestroyVolume, func() error { return p.cfg.Driver.Destroy(ctx, name) })
+		if hasDependents(err) {
+			now.volume, now.kept, err = present, true, nil
+		}
+		return err
+	}
+}
+
+func (p *Plane) stop(ctx context.Context, c state.Clone, name string) error {
+	grace := suspendGrace
+	if c.Next != 0 {
+		grace = resetGrace
+	}
+	err := p.cfg.Runtime.Stop(ctx, name, grace)
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// start starts an instance, once the runtime's surroundings are sure to be
+// whole: without its network a clone might reach production.
+func (r *cloneRun) start(ctx context.Context, c state.Clone, g int64, path string) error {
+	if c.Next == 0 && !r.slot {
+		select {
+		case r.p.restarts <- struct{}{}:
+			r.slot = true
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := r.p.setUp(ctx, false); err != nil {
+		return err
+	}
+	return r.p.step(stepStart, func() error {
+		l, err := r.p.launch(c, g, path)
+		if err != nil {
+			return err
+		}
+		return r.p.cfg.Runtime.Start(ctx, l.engine.Spec(l.request))
+	})
+}
+
+func (r *cloneRun) awaitReady(ctx context.Context, c state.Clone, g int64, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return r.p.step(stepReady, func() error {
+		l, err := r.p.launch(c, g, path)
+		if err != nil {
+			return err
+		}
+		return r.p.cfg.Runtime.WaitReady(ctx, l.request.ID, func(ctx context.Context) error {
+			return l.engine.Ready(ctx, l.target)
+		})
+	})
+}
+
+// launch is what an engine needs to know about a generation of a clone.
+type launch struct {
+	engine  database.Engine
+	request database.StartRequest
+	target  database.Target
+}
+
+func (p *Plane) launch(c state.Clone, g int64, path string) (launch, error) {
+	view := p.store.View()
+	snapshotID := c.Snapshot
+	if g == c.Next {
+		snapshotID = c.NextSnapshot
+	}
+	golden, okGolden := view.Golden(c.Golden)
+	snapshot, okSnapshot := view.Snapshot(snapshotID)
+	if !okGolden || !okSnapshot {
+		return launch{}, errs.New(errs.Corrupt, "RECORD_MISSING", "clone %s: golden %s or its snapshot %s has no record", c.Name, c.Golden, snapshotID)
+	}
+	engine, err := p.engine(golden)
+	if err != nil {
+		return launch{}, err
+	}
+	name := cloneName(c.ID, g)
+	database := databaseOf(golden, snapshot)
+	return launch{
+		engine:  engine,
+		request: startRequest(name, path, c, golden, snapshot, p.cfg.Runtime),
+		target:  p.target(name, path, c, engine.Role(), database),
+	}, nil
+}
+
+func startRequest(name, path string, c state.Clone, g state.Golden, s state.Snapshot, rt container.Runtime) database.StartRequest {
+	return database.StartRequest{
+		ID: name,
+		Volume: database.Volume{
+			TaskID: name, Path: path, DataDir: s.DataDir, Image: s.ImageID, Limits: limits(g.Options),
+		},
+		Runtime: rt,
+		Facts: database.Facts{
+			Major: s.Major, SystemID: s.SystemID, CleanShutdown: true,
+			Owner: container.User{UID: s.UID, GID: s.GID}, PreloadLibraries: s.PreloadLibraries,
+		},
+		Prepared: database.Prepared{
+			Database: s.Database, Databases: s.Databases, SizeBytes: s.SizeBytes,
+			PreloadLibraries: s.PreloadLibraries, Parameters: s.Parameters,
+		},
+		Settings: g.Options.Settings, Durable: g.Options.Durable,
+		PublishAddr: c.Addr, PublishPort: c.Port,
+	}
+}
+
+func limits(o state.GoldenOptions) container.Limits {
+	return container.Limits{MemoryBytes: o.MemoryBytes, CPUs: o.CPUs, PIDs: o.PIDs, ShmBytes: o.ShmBytes}
+}
+
+// databaseOf is the database that users are sent to.
+func databaseOf(g state.Golden, s state.Snapshot) string {
+	if g.Options.Database != "" {
+		return g.Options.Database
+	}
+	return s.Database
+}

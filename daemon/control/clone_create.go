@@ -1,0 +1,273 @@
+package control
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+)
+
+// ttlMax is the longest life that may be asked for: ten years.
+const ttlMax = 10 * 365 * 24 * time.Hour
+
+// CreateClone makes a clone, or returns the one that the same request made
+// (created is then false). Another request under a name that is taken is
+// errs.Exists; a clone that failed without Wait gives its name up.
+func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clone, created bool, err error) {
+	began := p.now()
+	if err := p.checkCreate(&req); err != nil {
+		return state.Clone{}, false, err
+	}
+	if c, ok, err := p.sameClone(ctx, req); ok || err != nil {
+		return c, false, err
+	}
+	c, err = p.admit(ctx, req)
+	if err != nil {
+		return state.Clone{}, false, inPhase(PhaseAdmit, err)
+	}
+	op := &operation{name: OpCreate, request: RequestID(ctx), started: began}
+	recording := p.now()
+	op.timings = []state.Timing{{Phase: PhaseAdmit, Took: recording.Sub(began)}}
+	p.metrics.Phase(OpCreate, PhaseAdmit, ResultOK, recording.Sub(began))
+	p.begin(c.ID, op)
+	key := cloneKey(c.ID)
+	done := p.waiters.add(key, untilGeneration(1))
+	err = p.step(stepCommitRequest, func() error {
+		return p.store.Update(func(tx *state.Tx) error { return p.record(tx, &c, req) })
+	})
+	if err != nil {
+		p.waiters.drop(key, done)
+		p.abandon(c)
+		if errs.As(err).Reason == reasonSame { // another request was quicker
+			c, _, err := p.sameClone(ctx, req)
+			return c, false, err
+		}
+		return state.Clone{}, false, inPhase(PhaseAdmit, err)
+	}
+	p.lap(c.ID, PhaseCommit, recording, nil)
+	p.owners.wake(key)
+	if !req.Wait {
+		p.waiters.drop(key, done)
+		return c, true, nil
+	}
+	c, err = p.result(ctx, c.ID, done)
+	return c, err == nil, err
+}
+
+// abandon takes back what a create reserved whose record was not written. If
+// the record is there all the same, it stays: the next pass goes on with it.
+func (p *Plane) abandon(c state.Clone) {
+	p.drop(c.ID)
+	if _, written := p.store.View().Clone(c.ID); !written {
+		p.ports.release(c.Port)
+	}
+}
+
+// result waits for a clone and returns it as it is then.
+func (p *Plane) result(ctx context.Context, id string, done *waiter) (state.Clone, error) {
+	if err := p.wait(ctx, cloneKey(id), done); err != nil {
+		return state.Clone{}, err
+	}
+	c, ok := p.store.View().Clone(id)
+	if !ok || c.State == state.CloneDeleting {
+		return state.Clone{}, errDeleted()
+	}
+	return c, nil
+}
+
+// checkCreate validates a request and fills in defaults.
+func (p *Plane) checkCreate(req *CreateRequest) error {
+	for _, err := range []error{
+		checkName("name", req.Name), checkName("golden", req.Golden),
+		checkText("branch", req.Branch), checkText("owner", req.Owner), checkLabels(req.Labels),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	if req.TTL == 0 {
+		req.TTL = p.cfg.DefaultTTL
+		if req.TTL == 0 {
+			req.TTL = p.cfg.MaxTTL
+		}
+	}
+	return p.checkTTL(req.TTL)
+}
+
+func (p *Plane) checkTTL(ttl time.Duration) error {
+	switch {
+	case ttl < 0:
+		return errs.Fieldf("ttl", "%v must not be negative", ttl)
+	case ttl == 0 && p.cfg.MaxTTL > 0, p.cfg.MaxTTL > 0 && ttl > p.cfg.MaxTTL:
+		return errs.Fieldf("ttl", "must be at most %v here", p.cfg.MaxTTL)
+	case ttl > ttlMax:
+		return errs.Fieldf("ttl", "%v is more than ten years", ttl)
+	}
+	return nil
+}
+
+// expiry is the recorded end of a life that begins now; zero for none.
+func (p *Plane) expiry(ttl time.Duration) time.Time {
+	if ttl == 0 {
+		return time.Time{}
+	}
+	return p.now().Round(0).Add(ttl)
+}
+
+// spec is a digest of all that a request asks for.
+func (req CreateRequest) spec() string {
+	req.Wait = false
+	raw, err := json.Marshal(req) // strings, numbers and a map of strings: no error
+	if err != nil {
+		raw = fmt.Append(nil, req)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16])
+}
+
+// reasonSame: the name is taken by what the same request made.
+const reasonSame = "SAME_REQUEST"
+
+// nameTaken says whether a clone stands in a request's way; an error of reason
+// SAME_REQUEST if it is the very one that is asked for.
+func nameTaken(v *state.View, req CreateRequest) (state.Clone, error) {
+	c, ok := v.CloneNamed(req.Name)
+	switch {
+	case !ok || replaceable(c):
+		return c, nil
+	case c.Spec == req.spec():
+		return c, errs.New(errs.Exists, reasonSame, "clone %s exists", c.Name)
+	default:
+		return c, errs.New(errs.Exists, "NAME_TAKEN", "a clone named %s exists and was asked for differently (golden %s, branch %q, owner %q)", c.Name, c.Golden, c.Branch, c.Owner).
+			WithHint("choose another name, or delete that clone first")
+	}
+}
+
+// replaceable: nothing but the record of a failed create is left.
+func replaceable(c state.Clone) bool {
+	return c.State == state.CloneFailed && c.Generation == 0 && c.Next == 0
+}
+
+// sameClone returns the clone that the same request made, once it is ready if
+// the request waits.
+func (p *Plane) sameClone(ctx context.Context, req CreateRequest) (state.Clone, bool, error) {
+	c, err := nameTaken(p.store.View(), req)
+	switch {
+	case err == nil:
+		return state.Clone{}, false, nil
+	case errs.As(err).Reason != reasonSame:
+		return state.Clone{}, false, err
+	case !req.Wait || c.Generation != 0:
+		return c, true, nil
+	}
+	done := p.waiters.add(cloneKey(c.ID), untilGeneration(1))
+	// What happened between the look and the registration was not told.
+	p.refreshNews(c.ID)
+	c, err = p.result(ctx, c.ID, done)
+	return c, true, err
+}
+
+// refreshNews tells those who wait for a clone how it is now.
+func (p *Plane) refreshNews(id string) {
+	n := news{}
+	if c, ok := p.store.View().Clone(id); ok {
+		n.clone = &c
+	}
+	p.waiters.tell(cloneKey(id), n)
+}
+
+// admit checks what may forbid a clone and reserves its port. Nothing here
+// takes time in proportion to the number of clones.
+func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, error) {
+	if err := p.open(ctx); err != nil {
+		return state.Clone{}, err
+	}
+	if _, err := chooseSnapshot(p.store.View(), req.Golden, req.Snapshot); err != nil {
+		return state.Clone{}, err
+	}
+	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
+		return state.Clone{}, err
+	}
+	port, err := req.Port, error(nil)
+	if port == 0 {
+		port, err = p.ports.reserve()
+	} else {
+		err = p.ports.reserveOne(port)
+	}
+	if err != nil {
+		return state.Clone{}, err
+	}
+	now := p.now().Round(0)
+	return state.Clone{
+		ID: newID(), Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner,
+		Labels: req.Labels, Protect: req.Protect, Spec: req.spec(),
+		Created: now, Expires: p.expiry(req.TTL), Addr: p.cfg.Addr, Port: port,
+		Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,
+	}, nil
+}
+
+// record writes a new clone's record, after looking once more at what may have
+// changed since it was admitted.
+func (p *Plane) record(tx *state.Tx, c *state.Clone, req CreateRequest) error {
+	old, err := nameTaken(&tx.View, req)
+	if err != nil {
+		return err
+	}
+	if old.ID != "" {
+		old.State = state.CloneDeleting
+		tx.PutClone(&old)
+	}
+	if p.cfg.MaxClones > 0 && tx.CloneCount() >= p.cfg.MaxClones {
+		return errs.New(errs.Exhausted, "CLONE_LIMIT", "there are %d clones, and %d are allowed", tx.CloneCount(), p.cfg.MaxClones).
+			WithHint("delete clones that are not needed (clonectl ls), or raise the limit")
+	}
+	s, err := chooseSnapshot(&tx.View, req.Golden, req.Snapshot)
+	if err != nil {
+		return err
+	}
+	c.Snapshot, c.NextSnapshot = s.ID, s.ID
+	tx.PutClone(c)
+	return nil
+}
+
+// chooseSnapshot returns the golden's snapshot of the ID, or its newest for "".
+func chooseSnapshot(v *state.View, golden, id string) (state.Snapshot, error) {
+	g, ok := v.Golden(golden)
+	if !ok || !g.Published {
+		return state.Snapshot{}, errGolden(golden)
+	}
+	if id == "" {
+		for _, s := range v.Snapshots(golden) {
+			if s.State == state.SnapshotReady {
+				return s, nil
+			}
+		}
+		return state.Snapshot{}, errs.New(errs.Precondition, "NO_SNAPSHOT", "golden %s has no snapshot", golden).
+			WithHint("refresh it: clonectl golden refresh %s", golden)
+	}
+	s, ok := v.Snapshot(id)
+	switch {
+	case !ok || s.Golden != golden || s.State == state.SnapshotDeleting:
+		return state.Snapshot{}, errSnapshot(id)
+	case s.State != state.SnapshotReady:
+		return state.Snapshot{}, errs.New(errs.Precondition, "NOT_PREPARED", "snapshot %s is still being prepared", id)
+	}
+	return s, nil
+}
+
+func errGolden(name string) error {
+	return errs.New(errs.NotFound, "GOLDEN_NOT_FOUND", "there is no golden %q", name).WithHint("clonectl golden ls shows those there are")
+}
+
+func errSnapshot(id string) error {
+	return errs.New(errs.NotFound, "SNAPSHOT_NOT_FOUND", "there is no snapshot %q", id).WithHint("clonectl snapshot ls shows those there are")
+}
+
+func errClone(name string) error {
+	return errs.New(errs.NotFound, "CLONE_NOT_FOUND", "there is no clone %q", name).WithHint("clonectl ls shows those there are")
+}

@@ -1,0 +1,92 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+)
+
+// DeleteClone deletes a clone: it is gone for users, and its name free, when
+// the record is written; with wait the answer comes when its parts are gone, but
+// for what others descend from. A protected clone is errs.Precondition
+// (PROTECTED).
+func (p *Plane) DeleteClone(ctx context.Context, name string, wait bool) error {
+	began := p.now()
+	c, err := p.GetClone(name)
+	if err != nil {
+		return err
+	}
+	key, id := cloneKey(c.ID), c.ID
+	done := p.waiters.add(key, untilGone)
+	defer p.waiters.drop(key, done)
+	c, err = p.changeClone(name, func(_ *state.Tx, c *state.Clone) error {
+		if c.ID != id {
+			return errClone(name) // what was asked for is gone; another has its name
+		}
+		if c.Protect {
+			return errProtected(c.Name)
+		}
+		c.State = state.CloneDeleting
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	p.startDelete(ctx, c, began)
+	if !wait {
+		return nil
+	}
+	return p.wait(ctx, key, done)
+}
+
+// DeleteClones deletes the clones that the filter selects; an empty one is
+// errs.Invalid. Protected ones are skipped. It answers when they are gone for
+// users; their parts follow.
+func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter) (deleted, skipped []string, err error) {
+	if f.empty() {
+		return nil, nil, errs.Fieldf("filter", "must select by at least one attribute")
+	}
+	began := p.now()
+	var gone []state.Clone
+	err = p.step(stepCommitRequest, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			for c := range tx.ClonesByName("") {
+				switch {
+				case !f.matches(c):
+				case c.Protect:
+					skipped = append(skipped, c.Name)
+				default:
+					gone = append(gone, c)
+				}
+			}
+			for i := range gone {
+				gone[i].State = state.CloneDeleting
+				tx.PutClone(&gone[i])
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range gone {
+		deleted = append(deleted, c.Name)
+		p.refreshNews(c.ID)
+		p.startDelete(ctx, c, began)
+	}
+	return deleted, skipped, nil
+}
+
+// startDelete has the parts of a clone removed whose record says so.
+func (p *Plane) startDelete(ctx context.Context, c state.Clone, began time.Time) {
+	p.log.Info("clone is deleted", "clone", c.Name, "id", c.ID, "golden", c.Golden, "request", RequestID(ctx))
+	p.begin(c.ID, &operation{name: OpDelete, request: RequestID(ctx), started: began})
+	p.owners.interrupt(cloneKey(c.ID))
+}
+
+func errProtected(name string) error {
+	return errs.New(errs.Precondition, "PROTECTED", "clone %s is protected", name).
+		WithHint("take the protection off first: clonectl protect --off %s", name)
+}

@@ -1,0 +1,43 @@
+package control
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+
+	"github.com/cloned-db/cloned/database"
+	"github.com/cloned-db/cloned/state"
+)
+
+// password derives a clone's own password from the installation's key, so that
+// it need not be stored: HMAC-SHA256 of the clone's ID, URL-safe.
+func (p *Plane) password(clone string) string {
+	mac := hmac.New(sha256.New, p.cfg.Key)
+	mac.Write([]byte(clone)) // a hash's Write does not fail
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+func (p *Plane) target(name, path string, c state.Clone, role, database string) (t database.Target) {
+	t.ID, t.VolumePath = name, path
+	t.Addr, t.Port = c.Addr, c.Port
+	t.Role, t.Database, t.Password = role, database, p.password(c.ID)
+	return t
+}
+
+// Endpoint says how a user reaches the clone. It is empty if the clone's golden
+// is not known.
+func (p *Plane) Endpoint(c state.Clone) Endpoint {
+	g := c.Generation
+	if g == 0 {
+		g = c.Next
+	}
+	l, err := p.launch(c, g, "")
+	if err != nil {
+		return Endpoint{}
+	}
+	t := l.target
+	return Endpoint{
+		Addr: t.Addr, Port: t.Port, Role: t.Role, Password: t.Password,
+		Database: t.Database, URL: l.engine.ConnectionURL(t),
+	}
+}

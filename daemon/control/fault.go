@@ -1,0 +1,55 @@
+package control
+
+// Steps outside the Plane's memory. Config.Fault is called with the name and
+// ".before" or ".after" around each.
+const (
+	stepCloneVolume     = "volume.clone"
+	stepCreateVolume    = "volume.create"
+	stepStatVolume      = "volume.stat"
+	stepDestroyVolume   = "volume.destroy"
+	stepSnapshot        = "snapshot.create"
+	stepDestroySnapshot = "snapshot.destroy"
+	stepForeignSnapshot = "foreign.snapshot"
+	stepForeignDestroy  = "foreign.destroy"
+	stepStart           = "instance.start"
+	stepReady           = "instance.ready"
+	stepClaim           = "instance.claim"
+	stepStop            = "instance.stop"
+	stepRemove          = "instance.remove"
+	stepInspect         = "instance.inspect"
+	stepRemoveTask      = "task.remove"
+	stepFill            = "golden.fill"
+	stepFacts           = "golden.facts"
+	stepPrepare         = "golden.prepare"
+	stepCommitRequest   = "commit.request"
+	stepCommitOutcome   = "commit.outcome"
+)
+
+// FaultPoints returns every name that Config.Fault may be called with.
+func FaultPoints() []string {
+	steps := []string{
+		stepCloneVolume, stepCreateVolume, stepStatVolume, stepDestroyVolume,
+		stepSnapshot, stepDestroySnapshot, stepForeignSnapshot, stepForeignDestroy,
+		stepStart, stepReady, stepClaim, stepStop, stepRemove, stepInspect, stepRemoveTask,
+		stepFill, stepFacts, stepPrepare, stepCommitRequest, stepCommitOutcome,
+	}
+	var points []string
+	for _, s := range steps {
+		points = append(points, s+".before", s+".after")
+	}
+	return points
+}
+
+// step does one thing outside the Plane's memory.
+func (p *Plane) step(name string, do func() error) error {
+	if p.cfg.Fault == nil {
+		return do()
+	}
+	if err := p.cfg.Fault(name + ".before"); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return p.cfg.Fault(name + ".after")
+}

@@ -1,0 +1,115 @@
+package control
+
+import (
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/errs"
+)
+
+// ports gives out the ports of the range. A port is reserved in memory first
+// and then tried outside the lock, so that nobody waits for a probe.
+type ports struct {
+	addr        string
+	first, last int
+
+	mu   sync.Mutex
+	next int // where the search goes on: a port just let go of is not reused at once
+	used map[int]bool
+}
+
+func newPorts(addr string, first, last int) *ports {
+	return &ports{addr: addr, first: first, last: last, next: first, used: map[int]bool{}}
+}
+
+// hold marks a port as used without trying it: a clone's record has it.
+func (p *ports) hold(port int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used[port] = true
+}
+
+// release gives a port back.
+func (p *ports) release(port int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.used, port)
+}
+
+// free says how many ports no clone has.
+func (p *ports) free() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.last - p.first + 1
+	for port := range p.used {
+		if port >= p.first && port <= p.last {
+			n--
+		}
+	}
+	return n
+}
+
+// reserve returns a port that no clone has and nothing listens on.
+func (p *ports) reserve() (int, error) {
+	for range p.last - p.first + 1 {
+		port, ok := p.take()
+		if !ok {
+			break
+		}
+		if p.probe(port) == nil {
+			return port, nil
+		}
+		p.release(port)
+	}
+	return 0, errs.New(errs.Exhausted, "PORTS_EXHAUSTED", "no port from %d to %d is free on %s", p.first, p.last, p.addr).
+		WithHint("delete clones, or configure a larger range of ports")
+}
+
+// take marks the next unused port of the range.
+func (p *ports) take() (port int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range p.last - p.first + 1 {
+		port := p.next
+		if p.next++; p.next > p.last {
+			p.next = p.first
+		}
+		if !p.used[port] {
+			p.used[port] = true
+			return port, true
+		}
+	}
+	return 0, false
+}
+
+// reserveOne reserves the port that was asked for.
+func (p *ports) reserveOne(port int) error {
+	if port < p.first || port > p.last {
+		return errs.Fieldf("port", "%d is outside the range %d to %d", port, p.first, p.last)
+	}
+	p.mu.Lock()
+	taken := p.used[port]
+	p.used[port] = true
+	p.mu.Unlock()
+	if taken {
+		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d belongs to another clone", port).
+			WithHint("ask for another port, or for none to get the next free one")
+	}
+	if err := p.probe(port); err != nil {
+		p.release(port)
+		return err
+	}
+	return nil
+}
+
+// probe says whether something listens on the port.
+func (p *ports) probe(port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(p.addr, strconv.Itoa(port)))
+	if err != nil {
+		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d on %s is taken by another program: %w", port, p.addr, err).
+			WithHint("free it, or resume with --new-port")
+	}
+	return l.Close()
+}

@@ -1,0 +1,250 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+)
+
+// Run makes a first pass and then keeps what is there like what is wanted, until
+// ctx ends; it returns when all its goroutines have ended. It refuses with
+// errs.Precondition (STATE_MISSING) if the state has never held anything and
+// volumes or instances of ours are there. A Plane runs once.
+func (p *Plane) Run(ctx context.Context) error {
+	defer func() {
+		p.cancel()
+		p.owners.close()
+	}()
+	events := p.cfg.Runtime.Events(ctx)
+	ticker := time.NewTicker(p.cfg.ReconcileEvery)
+	defer ticker.Stop()
+	suspects := map[Orphan]bool{}
+	for {
+		var err error
+		if suspects, err = p.pass(ctx, suspects); err != nil {
+			return err
+		}
+		for again := false; !again; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticker.C:
+				again = true
+			case e, ok := <-events:
+				if !ok {
+					events = nil // it is closed with ctx
+					continue
+				}
+				if id, g, isClone := parseCloneName(e.ID); isClone {
+					p.happened(id, g)
+				}
+			}
+		}
+	}
+}
+
+// happened has the owner look if something happened to the instance that is
+// wanted of a clone.
+func (p *Plane) happened(id string, g int64) {
+	if c, ok := p.store.View().Clone(id); ok && c.State == state.CloneReady && c.Generation == g {
+		p.owners.wake(cloneKey(id))
+	}
+}
+
+// pass looks at everything once, wakes the owners of what is not as wanted, and
+// sweeps what was an orphan in the pass before too. What can't be seen is not
+// there to be judged: a pass whose look fails does nothing. It returns the
+// orphans it has found, and an error only if the Plane must not go on.
+func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]bool, error) {
+	began := p.now()
+	defer p.health.once.Do(func() { close(p.health.first) })
+	observed, err := p.observe(ctx)
+	if err == nil && p.wasEmpty && p.store.View().Revision() == 0 {
+		if err := missing(observed); err != nil {
+			p.noteFailure(err)
+			return nil, err
+		}
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		p.noteFailure(err)
+		p.log.Warn("reconciliation failed: nothing is done in this pass", "error", err)
+		p.metrics.Reconcile(result(err), p.now().Sub(began))
+		return nil, nil
+	}
+	want := p.want()
+	var orphans []Orphan
+	for _, a := range Plan(want, observed, p.now()) {
+		switch a.Kind {
+		case Wait:
+			p.owners.wakeAt(cloneKey(a.Clone), a.At)
+		case Collect:
+			p.owners.wakeIdle(snapshotKey(a.Snapshot))
+		case SweepInstance, SweepVolume, SweepSnapshot:
+			orphans = append(orphans, a.Orphan)
+		default:
+			p.owners.wakeIdle(cloneKey(a.Clone))
+		}
+	}
+	alarm := p.sweep(ctx, orphans, suspects)
+	p.noteSuccess(want, observed, len(orphans), alarm)
+	p.metrics.Orphans(len(orphans), alarm)
+	p.metrics.Reconcile(ResultOK, p.now().Sub(began))
+	suspects = make(map[Orphan]bool, len(orphans))
+	for _, o := range orphans {
+		suspects[o] = true
+	}
+	return suspects, nil
+}
+
+// observe looks at everything, after mending what instances share.
+func (p *Plane) observe(ctx context.Context) (Observed, error) {
+	if err := p.setUp(ctx, true); err != nil {
+		return Observed{}, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
+	}
+	view := p.store.View()
+	observed := Observed{Since: view.Revision()}
+	var err error
+	if observed.Inventory, err = p.cfg.Driver.List(ctx, foreignDatasets(view)); err != nil {
+		return Observed{}, fmt.Errorf("storage %s: %w", p.cfg.Driver.Name(), err)
+	}
+	if observed.Instances, err = p.cfg.Runtime.List(ctx); err != nil {
+		return Observed{}, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
+	}
+	if _, err = p.space.refresh(ctx); err != nil {
+		return Observed{}, fmt.Errorf("storage %s: %w", p.cfg.Driver.Name(), err)
+	}
+	return observed, nil
+}
+
+// foreignDatasets are those in which snapshots of ours may be.
+func foreignDatasets(v *state.View) []string {
+	seen := map[string]bool{}
+	var out []string
+	add := func(dataset string) {
+		if dataset != "" && !seen[dataset] {
+			seen[dataset] = true
+			out = append(out, dataset)
+		}
+	}
+	for _, g := range v.Goldens() {
+		add(g.Source.Dataset)
+	}
+	for _, s := range v.Snapshots("") {
+		add(s.Foreign)
+	}
+	return out
+}
+
+// want reads the records.
+func (p *Plane) want() Want {
+	view := p.store.View()
+	w := Want{Snapshots: view.Snapshots(""), Live: map[string]bool{}}
+	for c := range view.Clones() {
+		c.Expires = p.deadline(c)
+		w.Clones = append(w.Clones, c)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.refreshing {
+		w.Live[id] = true
+	}
+	return w
+}
+
+// missing refuses a state that knows nothing of what is there.
+func missing(o Observed) error {
+	n := len(o.Inventory.Volumes) + len(o.Inventory.Snapshots) + len(o.Instances)
+	if n == 0 {
+		return nil
+	}
+	return errs.New(errs.Precondition, "STATE_MISSING",
+		"the state is empty, but %d volumes, %d snapshots and %d instances of this installation are there",
+		len(o.Inventory.Volumes), len(o.Inventory.Snapshots), len(o.Instances)).
+		WithHint("put the state file back, or start with --adopt to rebuild what can be rebuilt")
+}
+
+// sweep removes orphans that were orphans in the pass before too. If there are
+// more than a few, it removes none: that many point to a fault in the records.
+func (p *Plane) sweep(ctx context.Context, orphans []Orphan, suspects map[Orphan]bool) (alarm bool) {
+	var sure []Orphan
+	for _, o := range orphans {
+		if suspects[o] {
+			sure = append(sure, o)
+		}
+	}
+	if len(sure) > p.cfg.SweepLimit {
+		p.log.Error("too many orphans: none is swept", "orphans", len(sure), "limit", p.cfg.SweepLimit, "first", sure[0].String())
+		return true
+	}
+	for _, o := range sure {
+		kind, err := p.sweepOne(ctx, o)
+		p.metrics.Action(string(kind), result(err))
+		if err != nil {
+			p.log.Warn("orphan stays", "orphan", o.String(), "error", err)
+		} else {
+			p.log.Warn("orphan swept", "orphan", o.String())
+		}
+	}
+	return false
+}
+
+func (p *Plane) sweepOne(ctx context.Context, o Orphan) (Kind, error) {
+	switch {
+	case o.Instance != "":
+		return SweepInstance, p.step(stepRemove, func() error { return p.cfg.Runtime.Remove(ctx, o.Instance) })
+	case o.Volume != "":
+		return SweepVolume, p.step(stepDestroyVolume, func() error { return p.cfg.Driver.Destroy(ctx, o.Volume) })
+	default:
+		return SweepSnapshot, p.step(stepDestroySnapshot, func() error { return p.cfg.Driver.DestroySnapshot(ctx, o.Snapshot) })
+	}
+}
+
+// String names the orphan for people.
+func (o Orphan) String() string {
+	switch {
+	case o.Instance != "":
+		return "instance " + o.Instance
+	case o.Volume != "":
+		return "volume " + o.Volume
+	default:
+		return "snapshot " + o.Snapshot.Source.Volume + o.Snapshot.Source.Foreign + "@" + o.Snapshot.ID
+	}
+}
+
+func (p *Plane) noteFailure(err error) {
+	p.health.mu.Lock()
+	defer p.health.mu.Unlock()
+	p.health.err = err
+}
+
+func (p *Plane) noteSuccess(want Want, observed Observed, orphans int, alarm bool) {
+	p.health.mu.Lock()
+	defer p.health.mu.Unlock()
+	h := &p.health
+	h.observed, h.err, h.last = true, nil, p.now()
+	h.orphans, h.alarm = orphans, alarm
+	h.strangers, h.lost = strangers(want, observed), lostSnapshots(want, observed)
+}
+
+// lostSnapshots names ready snapshots whose volume has vanished.
+func lostSnapshots(want Want, observed Observed) []string {
+	there := map[string]bool{}
+	for _, s := range observed.Inventory.Snapshots {
+		if s.Ref.ID == readyID {
+			there[s.Ref.Source.Volume] = true
+		}
+	}
+	var out []string
+	for _, s := range want.Snapshots {
+		if s.State == state.SnapshotReady && s.Revision <= observed.Since && !there[goldenVolume(s.ID)] {
+			out = append(out, s.ID)
+		}
+	}
+	return out
+}

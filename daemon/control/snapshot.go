@@ -1,0 +1,166 @@
+package control
+
+import (
+	"context"
+	"strings"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// ListSnapshots returns a golden's snapshots that can be cloned, newest first;
+// those of all goldens for "".
+func (p *Plane) ListSnapshots(golden string) ([]state.Snapshot, error) {
+	view := p.store.View()
+	if g, ok := view.Golden(golden); golden != "" && (!ok || !g.Published) {
+		return nil, errGolden(golden)
+	}
+	return readySnapshots(view, golden), nil
+}
+
+func readySnapshots(v *state.View, golden string) []state.Snapshot {
+	var out []state.Snapshot
+	for _, s := range v.Snapshots(golden) {
+		if s.State == state.SnapshotReady {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// DeleteSnapshot hides a snapshot at once; its clones live on, and can be reset
+// to it, and its space is freed when the last of them has gone. The last
+// snapshot of a golden is errs.Precondition (LAST_SNAPSHOT): a golden without
+// one is of no use, and can be deleted itself.
+func (p *Plane) DeleteSnapshot(ctx context.Context, id string) error {
+	err := p.step(stepCommitRequest, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			s, ok := tx.Snapshot(id)
+			switch {
+			case !ok || s.State == state.SnapshotDeleting:
+				return errSnapshot(id)
+			case s.State == state.SnapshotPreparing:
+				return errs.New(errs.Conflict, "REFRESHING", "snapshot %s is still being prepared", id).
+					WithHint("wait for the refresh to end, or cancel it")
+			case len(readySnapshots(&tx.View, s.Golden)) == 1:
+				return errs.New(errs.Precondition, "LAST_SNAPSHOT", "snapshot %s is the last one of golden %s", id, s.Golden).
+					WithHint("refresh the golden first, or delete the golden")
+			}
+			s.State = state.SnapshotDeleting
+			tx.PutSnapshot(&s)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	p.log.Info("snapshot is deleted", "snapshot", id, "request", RequestID(ctx))
+	p.owners.wake(snapshotKey(id))
+	return nil
+}
+
+// SnapshotUsage says what a snapshot's volume takes.
+func (p *Plane) SnapshotUsage(ctx context.Context, id string) (storage.Usage, error) {
+	if s, ok := p.store.View().Snapshot(id); !ok || s.State == state.SnapshotDeleting {
+		return storage.Usage{}, errSnapshot(id)
+	}
+	return p.cfg.Driver.Usage(ctx, goldenVolume(id))
+}
+
+// ownSnapshot collects a snapshot that nobody wants any more: one that was
+// deleted, and one whose refresh failed, was cancelled or died.
+func (p *Plane) ownSnapshot(ctx context.Context, id string) {
+	view := p.store.View()
+	s, ok := view.Snapshot(id)
+	if !ok || !collectable(s, p.isRefreshing(id), hasClones(view, id)) {
+		return
+	}
+	err := p.collect(ctx, s)
+	p.metrics.Action(string(Collect), result(err))
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		if !hasDependents(err) { // else it goes with the last descendant
+			p.log.Warn("snapshot waits to be collected", "snapshot", id, "golden", s.Golden, "error", err)
+		}
+		p.waiters.tell(snapshotKey(id), news{clone: &state.Clone{}, err: err})
+	default:
+		p.log.Info("snapshot collected", "snapshot", id, "golden", s.Golden)
+		p.waiters.tell(snapshotKey(id), news{})
+	}
+}
+
+// collect removes all there can be of a snapshot, from the top down, and then
+// its record. Each step succeeds when there is nothing to do.
+func (p *Plane) collect(ctx context.Context, s state.Snapshot) error {
+	if err := p.removeTasks(ctx, s.ID); err != nil {
+		return err
+	}
+	err := p.step(stepDestroySnapshot, func() error { return p.cfg.Driver.DestroySnapshot(ctx, readyRef(s.ID)) })
+	if err != nil {
+		return err
+	}
+	err = p.step(stepDestroyVolume, func() error { return p.cfg.Driver.Destroy(ctx, goldenVolume(s.ID)) })
+	if err != nil {
+		return err
+	}
+	if s.Foreign != "" {
+		err := p.step(stepForeignDestroy, func() error { return p.cfg.Driver.DestroySnapshot(ctx, foreignRef(s)) })
+		if err != nil {
+			return err
+		}
+	}
+	return p.step(stepCommitOutcome, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			tx.DropSnapshot(s.ID)
+			if g, ok := tx.Golden(s.Golden); ok && !g.Published && len(tx.Snapshots(s.Golden)) == 0 {
+				tx.DropGolden(g.Name)
+			}
+			return nil
+		})
+	})
+}
+
+// removeTasks ends what a refresh that died has left running on its volume.
+func (p *Plane) removeTasks(ctx context.Context, id string) error {
+	all, err := p.cfg.Runtime.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if !strings.HasPrefix(i.ID, taskPrefix(id)) {
+			continue
+		}
+		if err := p.step(stepRemoveTask, func() error { return p.cfg.Runtime.Remove(ctx, i.ID) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasClones says whether a clone came from the snapshot, or is about to.
+func hasClones(v *state.View, id string) bool {
+	for c := range v.Clones() {
+		if c.Snapshot == id || c.NextSnapshot == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Plane) isRefreshing(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refreshing[id]
+}
+
+func (p *Plane) setRefreshing(id string, is bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if is {
+		p.refreshing[id] = true
+	} else {
+		delete(p.refreshing, id)
+	}
+}

@@ -1,0 +1,135 @@
+package state
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/tidwall/btree"
+)
+
+// View is the state at one revision. It never changes, so that what is read
+// from one View belongs together, and reading it touches no disk and waits for
+// nobody. What it returns is the reader's own.
+type View struct {
+	revision  uint64
+	goldens   *btree.Map[string, Golden]
+	snapshots *btree.Map[string, Snapshot]
+	clones    *btree.Map[string, Clone]  // by ID, those being deleted too
+	names     *btree.Map[string, string] // name to ID, without those being deleted
+	events    *btree.Map[uint64, Event]
+}
+
+func newView() *View {
+	return &View{
+		goldens:   new(btree.Map[string, Golden]),
+		snapshots: new(btree.Map[string, Snapshot]),
+		clones:    new(btree.Map[string, Clone]),
+		names:     new(btree.Map[string, string]),
+		events:    new(btree.Map[uint64, Event]),
+	}
+}
+
+// fork returns a view that can be changed without v changing. It takes no time
+// in proportion to the content. Only the store's writer calls it.
+func (v *View) fork() View {
+	return View{
+		revision: v.revision,
+		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(),
+		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(),
+	}
+}
+
+// Revision grows with every change; it is 0 for a store that never held anything.
+func (v *View) Revision() uint64 { return v.revision }
+
+// Golden returns the golden of the name.
+func (v *View) Golden(name string) (Golden, bool) {
+	g, ok := v.goldens.Get(name)
+	return g.copy(), ok
+}
+
+// Goldens returns all goldens by name.
+func (v *View) Goldens() []Golden {
+	out := make([]Golden, 0, v.goldens.Len())
+	v.goldens.Scan(func(_ string, g Golden) bool {
+		out = append(out, g.copy())
+		return true
+	})
+	return out
+}
+
+// Snapshot returns the snapshot of the ID, whatever its state.
+func (v *View) Snapshot(id string) (Snapshot, bool) {
+	s, ok := v.snapshots.Get(id)
+	return s.copy(), ok
+}
+
+// Snapshots returns a golden's snapshots, whatever their state, newest first;
+// those of all goldens for "".
+func (v *View) Snapshots(golden string) []Snapshot {
+	var out []Snapshot
+	v.snapshots.Scan(func(_ string, s Snapshot) bool {
+		if golden == "" || s.Golden == golden {
+			out = append(out, s.copy())
+		}
+		return true
+	})
+	slices.SortStableFunc(out, func(a, b Snapshot) int { return b.Created.Compare(a.Created) })
+	return out
+}
+
+// Clone returns the clone of the ID, one being deleted too.
+func (v *View) Clone(id string) (Clone, bool) {
+	c, ok := v.clones.Get(id)
+	return c.copy(), ok
+}
+
+// CloneNamed returns the clone of the name, unless it is being deleted.
+func (v *View) CloneNamed(name string) (Clone, bool) {
+	id, ok := v.names.Get(name)
+	if !ok {
+		return Clone{}, false
+	}
+	return v.Clone(id)
+}
+
+// CloneCount returns the number of clones that are not being deleted.
+func (v *View) CloneCount() int { return v.names.Len() }
+
+// Clones yields every clone, those being deleted too, by ID.
+func (v *View) Clones() iter.Seq[Clone] {
+	return func(yield func(Clone) bool) {
+		v.clones.Scan(func(_ string, c Clone) bool { return yield(c.copy()) })
+	}
+}
+
+// ClonesByName yields the clones that are not being deleted, by name, starting
+// after the given one.
+func (v *View) ClonesByName(after string) iter.Seq[Clone] {
+	return func(yield func(Clone) bool) {
+		v.names.Ascend(after, func(name, id string) bool {
+			if name == after {
+				return true
+			}
+			c, _ := v.Clone(id)
+			return yield(c)
+		})
+	}
+}
+
+// EventsAfter returns up to limit events after the revision, oldest first.
+// complete is false if some that came after it may no longer be kept, or if the
+// revision has not been reached (as when an older state was put back).
+func (v *View) EventsAfter(revision uint64, limit int) (events []Event, complete bool) {
+	oldest, _, _ := v.events.Min()
+	full := v.events.Len() >= eventsKept
+	if revision > v.revision || full && revision+1 < oldest {
+		return nil, false
+	}
+	v.events.Ascend(revision+1, func(_ uint64, e Event) bool {
+		e.Clone = e.Clone.copy()
+		events = append(events, e)
+		return len(events) < limit
+	})
+	return events, true
+}
