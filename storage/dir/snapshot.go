@@ -24,8 +24,8 @@ func (d *Driver) Snapshot(ctx context.Context, src storage.Source, id string) (s
 	if err == nil {
 		return s, nil
 	}
-	if err := base.Taken(err); err != nil {
-		return storage.Snapshot{}, base.Classify(err, what)
+	if !errs.Is(err, errs.NotFound) {
+		return storage.Snapshot{}, base.Classify(base.Taken(err), what)
 	}
 	v, err := d.volume(src.Volume)
 	if err != nil {

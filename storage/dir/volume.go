@@ -60,8 +60,8 @@ func (d *Driver) make(ctx context.Context, id string, from *storage.SnapshotRef,
 		}
 		return v, err
 	}
-	if err := base.Taken(err); err != nil {
-		return storage.Volume{}, base.Classify(err, what)
+	if !errs.Is(err, errs.NotFound) {
+		return storage.Volume{}, base.Classify(base.Taken(err), what)
 	}
 	if err := d.build(d.volumeWork(id), verb, fill); err != nil {
 		return storage.Volume{}, base.Classify(err, what)

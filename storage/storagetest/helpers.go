@@ -212,7 +212,7 @@ func noise(t *testing.T, path string, n int) {
 // few seconds old.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(30 * time.Second)
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for {

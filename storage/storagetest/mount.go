@@ -26,7 +26,7 @@ func Filesystem(t testing.TB, size int64, mkfs ...string) string {
 	execute(t, append(mkfs, file)...)
 	execute(t, "mount", "-o", "loop,noatime", file, mount)
 	// The loop device goes with the mount.
-	t.Cleanup(func() { execute(t, "umount", mount) })
+	t.Cleanup(func() { execute(t, "umount", "--lazy", mount) })
 	return mount
 }
 

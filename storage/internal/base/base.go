@@ -114,17 +114,13 @@ func Foreign(place string) error {
 		WithHint("move it away")
 }
 
-// Taken turns the error of looking up a place into that of making something
-// there: nil if it is free, errs.Exists if a stranger is in it.
+// Taken turns Foreign, found where something was to be made, into errs.Exists.
+// It leaves all other errors as they are.
 func Taken(err error) error {
-	switch {
-	case errs.Is(err, errs.NotFound):
-		return nil
-	case errs.As(err).Reason == storage.ReasonForeign:
-		return errs.New(errs.Exists, storage.ReasonForeign, "%w", err).WithHint("move it away")
-	default:
+	if err == nil || errs.As(err).Reason != storage.ReasonForeign {
 		return err
 	}
+	return errs.New(errs.Exists, storage.ReasonForeign, "%w", err).WithHint("move it away")
 }
 
 // HasSnapshots is the error for destroying a volume that has snapshots.
