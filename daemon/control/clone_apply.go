@@ -78,7 +78,7 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 			return l.engine.Claim(ctx, l.target)
 		})
 	case StopInstance:
-		now.running = false
+		now.instance, now.running = present, false
 		return p.step(stepStop, func() error { return p.stop(ctx, c, name) })
 	case RemoveInstance:
 		now.instance, now.running, now.fresh = absent, false, false

@@ -1,0 +1,238 @@
+// Package controltest is a world for tests of the control plane: a storage
+// driver, a container runtime and a database engine in memory, which keep the
+// promises of their contracts and notice when the control plane breaks its own.
+//
+// A World outlives daemons. A Session is one daemon's view of it: what a killed
+// session still tries has no effect, as if its process were dead.
+package controltest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// World is all that is outside a daemon.
+type World struct {
+	mu        sync.Mutex
+	volumes   map[string]*volume
+	snapshots map[storage.SnapshotRef]string // to content
+	instances map[string]*instance
+	foreign   map[string]string // dataset to content
+	busy      map[string]bool   // IDs with a call under way
+	broken    []string          // promises broken by the control plane
+	calls     map[string]int
+	listeners map[chan container.Event]struct{}
+	down      map[string]error // calls that fail now, by name
+	free      int64
+}
+
+type volume struct {
+	content  string
+	password string // of the database's role: a part of the data, not of the instance
+	origin   *storage.SnapshotRef
+	created  time.Time
+}
+
+type instance struct {
+	spec    container.Spec
+	task    bool
+	state   container.State
+	exit    int
+	oom     bool
+	started time.Time
+}
+
+// NewWorld returns a world with an empty pool of 1 TiB.
+func NewWorld() *World {
+	return &World{
+		volumes: map[string]*volume{}, snapshots: map[storage.SnapshotRef]string{}, instances: map[string]*instance{},
+		foreign: map[string]string{}, busy: map[string]bool{}, calls: map[string]int{},
+		listeners: map[chan container.Event]struct{}{}, down: map[string]error{}, free: 1 << 40,
+	}
+}
+
+// Session is one daemon's hands in a World.
+type Session struct {
+	World *World
+	dead  atomic.Bool
+}
+
+// Session opens a new one.
+func (w *World) Session() *Session { return &Session{World: w} }
+
+// Kill ends the session: nothing that it tries from now on has an effect.
+func (s *Session) Kill() { s.dead.Store(true) }
+
+// call counts a call and runs it under the world's lock, unless it is to fail.
+func (s *Session) call(name, id string, do func(w *World) error) error {
+	w := s.World
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.dead.Load() {
+		return errs.New(errs.Unavailable, "DEAD", "%s %s: this daemon is dead", name, id)
+	}
+	w.calls[name]++
+	if err := w.down[name]; err != nil {
+		return err
+	}
+	return do(w)
+}
+
+// exclusive is call for what may run once at a time for an ID.
+func (s *Session) exclusive(name, id string, do func(w *World) error) error {
+	w := s.World
+	w.mu.Lock()
+	if !s.dead.Load() && w.busy[id] {
+		w.breaks("%s %s: another call for it is under way", name, id)
+	}
+	w.busy[id] = true
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		delete(w.busy, id)
+		w.mu.Unlock()
+	}()
+	return s.call(name, id, do)
+}
+
+func (w *World) breaks(format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf(format, args...))
+}
+
+// Broken returns the promises that the control plane has broken.
+func (w *World) Broken() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.broken)
+}
+
+// Fail makes all calls of the name fail, until err is nil: "driver.List",
+// "runtime.Start", "engine.Claim" and so on.
+func (w *World) Fail(name string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down[name] = err
+}
+
+// Calls returns how often each call was made since the last time.
+func (w *World) Calls() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer func() { w.calls = map[string]int{} }()
+	return w.calls
+}
+
+// SetFree sets the free space of the pool.
+func (w *World) SetFree(bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.free = bytes
+}
+
+// SetForeign makes a dataset of somebody else's, or changes its content.
+func (w *World) SetForeign(dataset, content string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.foreign[dataset] = content
+}
+
+// Crash ends an instance's process.
+func (w *World) Crash(id string, code int, oom bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := w.instances[id]
+	i.state, i.exit, i.oom = container.Exited, code, oom
+	w.tell(id)
+}
+
+// Restart ends every process, as a restart of the host does.
+func (w *World) Restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, i := range w.instances {
+		i.state, i.exit = container.Exited, 255
+	}
+}
+
+// Take removes an instance, and its volume if withVolume, behind the daemon's back.
+func (w *World) Take(id string, withVolume bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.instances, id)
+	if withVolume {
+		delete(w.volumes, id)
+	}
+}
+
+// Plant adds a volume that nobody asked for.
+func (w *World) Plant(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.volumes[id] = &volume{content: "planted"}
+}
+
+// tell reports an event. The lock is held.
+func (w *World) tell(id string) {
+	for l := range w.listeners {
+		select {
+		case l <- container.Event{ID: id}:
+		default: // as the contract says, some may be lost
+		}
+	}
+}
+
+// Write changes what is in a volume.
+func (w *World) Write(id, content string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.volumes[id].content = content
+}
+
+// Read is what a user who connects to the port with the password reads.
+func (w *World) Read(port int, password string) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, i := range w.instances {
+		if i.state == container.Running && !i.task && i.spec.PublishPort == port {
+			v := w.volumes[volumeAt(i.spec.Volume)]
+			if v.password != password {
+				return "", fmt.Errorf("%s: wrong password", id)
+			}
+			return v.content, nil
+		}
+	}
+	return "", fmt.Errorf("nothing listens on port %d", port)
+}
+
+// Things returns all there is, sorted, for comparison: "volume g-x",
+// "snapshot g-x@ready", "instance c-y-1".
+func (w *World) Things() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for id := range maps.Keys(w.volumes) {
+		out = append(out, "volume "+id)
+	}
+	for ref := range maps.Keys(w.snapshots) {
+		out = append(out, "snapshot "+ref.Source.Volume+ref.Source.Foreign+"@"+ref.ID)
+	}
+	for id := range maps.Keys(w.instances) {
+		out = append(out, "instance "+id)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func pathOf(volume string) string { return "/fake/" + volume }
+
+func volumeAt(path string) string { return strings.TrimPrefix(path, "/fake/") }
