@@ -70,14 +70,14 @@ func syntaxError(name string, err error) error {
 	var positioned yaml.Error
 	if errors.As(err, &positioned) && positioned.GetToken() != nil {
 		at := positioned.GetToken().Position
-		return errs.New(errs.Invalid, "INVALID_CONFIG", "%s:%d:%d: %s", name, at.Line, at.Column, positioned.GetMessage())
+		return errs.New(errs.Invalid, "INVALID_CONFIG", "%s: line %d, column %d: %s", name, at.Line, at.Column, positioned.GetMessage())
 	}
 	return errs.New(errs.Invalid, "INVALID_CONFIG", "%s: %w", name, err)
 }
 
 func configError(name string, at *token.Token, format string, args ...any) *errs.Error {
 	if at != nil {
-		name = fmt.Sprintf("%s:%d:%d", name, at.Position.Line, at.Position.Column)
+		name = fmt.Sprintf("%s: line %d, column %d", name, at.Position.Line, at.Position.Column)
 	}
 	return errs.New(errs.Invalid, "INVALID_CONFIG", "%s: %s", name, fmt.Sprintf(format, args...))
 }

@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/address"
+)
+
+// noGroup is the socket group when none is configured.
+const noGroup = -1
+
+// socketGroup returns the number of the configured group, or noGroup.
+func socketGroup(name string) (int, error) {
+	if name == "" {
+		return noGroup, nil
+	}
+	group, err := user.LookupGroup(name)
+	if err != nil {
+		group, err = user.LookupGroupId(name)
+	}
+	if err != nil {
+		return 0, errs.Fieldf("socket_group", "there is no group %q", name).WithHint("make it: groupadd --system %s", name)
+	}
+	return strconv.Atoi(group.Gid)
+}
+
+// listenAll opens all addresses or none.
+func listenAll(ctx context.Context, addresses []string, group int) (listeners []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range listeners {
+				err = errors.Join(err, l.Close())
+			}
+			listeners = nil
+		}
+	}()
+	for _, text := range addresses {
+		addr, err := address.Parse(text)
+		if err != nil {
+			return listeners, err
+		}
+		l, err := listen(ctx, addr, group)
+		if err != nil {
+			return listeners, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func listen(ctx context.Context, addr address.Address, group int) (net.Listener, error) {
+	if addr.Network == "unix" {
+		return listenUnix(ctx, addr, group)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr.Addr)
+	if err != nil {
+		return nil, cannotListen(addr, err)
+	}
+	// Validate has looked at the name only, and a name can resolve to anything.
+	if ip, ok := l.Addr().(*net.TCPAddr); !ok || !ip.IP.IsLoopback() {
+		return nil, errors.Join(errs.Fieldf("listen", "%s is not a loopback address", addr), l.Close())
+	}
+	return l, nil
+}
+
+// listenUnix opens a socket that only those connect to who may use the API.
+// It is made with the umask's rights, which let nobody else write, before it
+// gets its own; and each peer is checked besides.
+func listenUnix(ctx context.Context, addr address.Address, group int) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(addr.Addr), 0o755); err != nil {
+		return nil, cannotListen(addr, err)
+	}
+	if err := removeStale(ctx, addr); err != nil {
+		return nil, err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", addr.Addr)
+	if err != nil {
+		return nil, cannotListen(addr, err)
+	}
+	mode := fs.FileMode(0o600)
+	if group != noGroup {
+		mode = 0o660
+		err = os.Chown(addr.Addr, -1, group)
+	}
+	if err = errors.Join(err, os.Chmod(addr.Addr, mode)); err != nil {
+		return nil, errors.Join(cannotListen(addr, err), l.Close())
+	}
+	return l, nil
+}
+
+// removeStale removes the socket of a daemon that died. What is not a socket,
+// or answers, is in somebody's use.
+func removeStale(ctx context.Context, addr address.Address) error {
+	info, err := os.Lstat(addr.Addr)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return cannotListen(addr, err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return cannotListen(addr, fmt.Errorf("%s exists and is not a socket", addr.Addr))
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", addr.Addr)
+	if err == nil {
+		return errors.Join(cannotListen(addr, errors.New("another program listens there")), conn.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return cannotListen(addr, err)
+	}
+	return os.Remove(addr.Addr)
+}
+
+func cannotListen(addr address.Address, err error) error {
+	return errs.New(errs.Precondition, "CANNOT_LISTEN", "listening on %s: %w", addr, err).
+		WithHint("choose another address with listen in the configuration")
+}

@@ -1,0 +1,189 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cloned-db/cloned/daemon/control"
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/errs/grpcstatus"
+)
+
+// requestIDKey is the metadata key that a request's ID travels by, both ways.
+const requestIDKey = "x-request-id"
+
+// rpc is what surrounds each call of the API: it gives the request its ID,
+// sees to it that the caller may make it, validates its message, survives a handler's panic, logs the outcome, and
+// turns errors into statuses.
+type rpc struct {
+	log      *slog.Logger
+	access   access
+	validate protovalidate.Validator
+	// stopping ends when the daemon stops: streams end with it, unary calls
+	// are let finish.
+	stopping context.Context
+}
+
+// errStopping is what a stream ends with when the daemon stops.
+func errStopping() error {
+	return errs.New(errs.Unavailable, "STOPPING", "the daemon is stopping").WithHint("connect again when it is back")
+}
+
+func (r *rpc) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	err = r.call(ctx, info.FullMethod, func(header metadata.MD) error { return grpc.SetHeader(ctx, header) },
+		func(ctx context.Context) error {
+			if err := r.check(req); err != nil {
+				return err
+			}
+			resp, err = handler(ctx, req)
+			return err
+		})
+	if err != nil {
+		return nil, err // never a response beside an error
+	}
+	return resp, nil
+}
+
+func (r *rpc) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return r.call(stream.Context(), info.FullMethod, stream.SetHeader, func(ctx context.Context) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(r.stopping, func() { cancel(errStopping()) })()
+		err := handler(srv, &serverStream{ServerStream: stream, ctx: ctx, check: r.check})
+		if isContext(err) && ctx.Err() != nil {
+			return context.Cause(ctx) // which says more
+		}
+		return err
+	})
+}
+
+// serverStream is a stream with our context, whose messages are validated.
+type serverStream struct {
+	grpc.ServerStream
+	ctx   context.Context
+	check func(msg any) error
+}
+
+func (s *serverStream) Context() context.Context { return s.ctx }
+
+func (s *serverStream) RecvMsg(msg any) error {
+	if err := s.ServerStream.RecvMsg(msg); err != nil {
+		return err
+	}
+	return s.check(msg)
+}
+
+func (r *rpc) call(ctx context.Context, method string, setHeader func(metadata.MD) error, handle func(context.Context) error) error {
+	begin := time.Now()
+	id := requestID(ctx)
+	ctx = control.WithRequestID(ctx, id)
+	err := setHeader(metadata.Pairs(requestIDKey, id))
+	if err == nil {
+		err = r.access.check(ctx)
+	}
+	if err == nil {
+		err = survive(func() error { return handle(ctx) })
+	}
+	st := grpcstatus.FromError(err, id)
+	r.logCall(ctx, method, time.Since(begin), st.Code(), err)
+	return st.Err()
+}
+
+// survive makes a handler's panic an error that carries the stack: one bad
+// request must not end the daemon for everybody.
+func survive(handle func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errs.New(errs.Internal, "PANIC", "panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return handle()
+}
+
+// logCall writes the one line that a call leaves in the log.
+func (r *rpc) logCall(ctx context.Context, method string, took time.Duration, code codes.Code, err error) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("method", method),
+		slog.String("code", code.String()),
+		slog.Duration("took", took),
+		slog.String("request", control.RequestID(ctx)),
+	}
+	if who, ok := peerOf(ctx); ok {
+		attrs = append(attrs, slog.Any("peer", who))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	switch {
+	case code == codes.Internal || code == codes.DataLoss:
+		level = slog.LevelError
+	case reads(method):
+		level = slog.LevelDebug
+	}
+	r.log.LogAttrs(ctx, level, "call", attrs...)
+}
+
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// reads says that a method changes nothing.
+func reads(method string) bool {
+	_, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	for _, verb := range []string{"Get", "List", "Watch", "Check", "ServerReflectionInfo"} {
+		if strings.HasPrefix(name, verb) {
+			return true
+		}
+	}
+	return false
+}
+
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// requestID returns the ID that the caller gave, or a new one if it gave none
+// that is fit for a log.
+func requestID(ctx context.Context) string {
+	if given := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(given) == 1 && requestIDPattern.MatchString(given[0]) {
+		return given[0]
+	}
+	return strings.ToLower(rand.Text()[:16])
+}
+
+// check validates a message by the rules declared in its proto file.
+func (r *rpc) check(msg any) error {
+	message, ok := msg.(proto.Message)
+	if !ok {
+		return fmt.Errorf("a %T is no protobuf message", msg)
+	}
+	err := r.validate.Validate(message)
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var fields grpcstatus.Fields
+	for _, v := range invalid.Violations {
+		fields = append(fields, &errdetails.BadRequest_FieldViolation{
+			Field:       protovalidate.FieldPathString(v.Proto.GetField()),
+			Description: v.Proto.GetMessage(),
+			Reason:      v.Proto.GetRuleId(),
+		})
+	}
+	e := errs.New(errs.Invalid, "INVALID_FIELD", "%w", fields)
+	e.Field = fields[0].GetField()
+	return e
+}

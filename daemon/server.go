@@ -1,0 +1,74 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/cloned-db/cloned/daemon/control"
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
+)
+
+// Keepalive: a client that vanished without closing its connection is noticed
+// within aliveEvery + aliveWait, so that no watch or log is kept for it.
+const (
+	aliveEvery = 30 * time.Second
+	aliveWait  = 10 * time.Second
+	// alivePing is how often a client may ask us the same.
+	alivePing = 10 * time.Second
+)
+
+// server is the API on the listeners.
+type server struct {
+	grpc   *grpc.Server
+	health *health.Server
+	// stop ends the streams.
+	stop context.CancelFunc
+}
+
+// newServer makes a server without services but those of gRPC itself.
+func newServer(log *slog.Logger, who access) (*server, error) {
+	validate, err := protovalidate.New()
+	if err != nil {
+		return nil, err
+	}
+	stopping, stop := context.WithCancel(context.Background())
+	around := &rpc{log: log, access: who, validate: validate, stopping: stopping}
+	s := &server{
+		grpc: grpc.NewServer(
+			grpc.Creds(who),
+			grpc.UnaryInterceptor(around.unary),
+			grpc.StreamInterceptor(around.stream),
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveEvery, Timeout: aliveWait}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: alivePing, PermitWithoutStream: true}),
+		),
+		health: health.NewServer(),
+		stop:   stop,
+	}
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	return s, nil
+}
+
+// register offers the plane.
+func (s *server) register(plane *control.Plane, log *slog.Logger) {
+	clonedv1.RegisterCloneServiceServer(s.grpc, &cloneService{plane: plane, log: log})
+	clonedv1.RegisterGoldenServiceServer(s.grpc, &goldenService{plane: plane})
+	clonedv1.RegisterHostServiceServer(s.grpc, &hostService{plane: plane})
+}
+
+// shutdown refuses new calls, ends streams, and lets other calls finish until
+// ctx ends; then it breaks them off.
+func (s *server) shutdown(ctx context.Context) {
+	s.health.Shutdown()
+	s.stop()
+	defer context.AfterFunc(ctx, s.grpc.Stop)()
+	s.grpc.GracefulStop()
+}

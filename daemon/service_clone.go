@@ -1,0 +1,191 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/cloned-db/cloned/daemon/control"
+	"github.com/cloned-db/cloned/errs"
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
+	"github.com/cloned-db/cloned/state"
+)
+
+// defaultPage is the page size of a list whose request names none.
+const defaultPage = 100
+
+// cloneService is the API's CloneService on the control plane.
+type cloneService struct {
+	clonedv1.UnimplementedCloneServiceServer
+	plane *control.Plane
+	log   *slog.Logger
+}
+
+func (s *cloneService) plain(c state.Clone) *clonedv1.Clone {
+	return cloneToProto(c, s.plane.Endpoint(c))
+}
+
+func (s *cloneService) full(c state.Clone) *clonedv1.Clone {
+	e := s.plane.Endpoint(c)
+	return withCredentials(cloneToProto(c, e), c, e)
+}
+
+func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateCloneRequest) (*clonedv1.CreateCloneResponse, error) {
+	c, created, err := s.plane.CreateClone(ctx, control.CreateRequest{
+		Name: req.GetName(), Golden: req.GetGolden(), Snapshot: req.GetSnapshot(),
+		Branch: req.GetBranch(), Owner: req.GetOwner(), Labels: req.GetLabels(),
+		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Wait: !req.GetNoWait(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.CreateCloneResponse{Clone: s.full(c), Created: created}, nil
+}
+
+func (s *cloneService) GetClone(ctx context.Context, req *clonedv1.GetCloneRequest) (*clonedv1.GetCloneResponse, error) {
+	c, err := s.plane.GetClone(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	msg := s.full(c)
+	usage, err := s.plane.Usage(ctx, c.Name)
+	if err != nil {
+		// As while its volume is being made: no reason to know nothing of the clone.
+		s.log.DebugContext(ctx, "usage is unknown", "clone", c.Name, "error", err)
+		return &clonedv1.GetCloneResponse{Clone: msg}, nil
+	}
+	msg.Usage = usageToProto(usage)
+	return &clonedv1.GetCloneResponse{Clone: msg}, nil
+}
+
+func (s *cloneService) ListClones(_ context.Context, req *clonedv1.ListClonesRequest) (*clonedv1.ListClonesResponse, error) {
+	size := int(req.GetPageSize())
+	if size == 0 {
+		size = defaultPage
+	}
+	clones, next, err := s.plane.ListClones(filterFromProto(req.GetFilter()), size, req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	resp := &clonedv1.ListClonesResponse{NextPageToken: next}
+	for _, c := range clones {
+		resp.Clones = append(resp.Clones, s.plain(c))
+	}
+	return resp, nil
+}
+
+func (s *cloneService) UpdateClone(ctx context.Context, req *clonedv1.UpdateCloneRequest) (*clonedv1.UpdateCloneResponse, error) {
+	update := control.CloneUpdate{SetLabels: req.GetSetLabels(), RemoveLabels: req.GetRemoveLabels(), Revision: req.GetRevision()}
+	for _, path := range req.GetUpdateMask().GetPaths() {
+		switch path {
+		case "ttl":
+			ttl := time.Duration(0) // unset: for ever
+			if req.GetTtl() != nil {
+				ttl = req.GetTtl().AsDuration()
+			}
+			update.TTL = &ttl
+		case "protect":
+			protect := req.GetProtect()
+			update.Protect = &protect
+		default:
+			return nil, errs.Fieldf("update_mask", "%q can't be updated: only ttl and protect can", path)
+		}
+	}
+	if req.GetTtl() != nil && !slices.Contains(req.GetUpdateMask().GetPaths(), "ttl") {
+		return nil, errs.Fieldf("update_mask", "ttl is set and not in the mask")
+	}
+	c, err := s.plane.UpdateClone(ctx, req.GetName(), update)
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.UpdateCloneResponse{Clone: s.plain(c)}, nil
+}
+
+func (s *cloneService) ResetClone(ctx context.Context, req *clonedv1.ResetCloneRequest) (*clonedv1.ResetCloneResponse, error) {
+	c, err := s.plane.ResetClone(ctx, control.ResetRequest{
+		Name: req.GetName(), Newest: req.GetNewest(), Snapshot: req.GetSnapshot(), Wait: !req.GetNoWait(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.ResetCloneResponse{Clone: s.full(c)}, nil
+}
+
+func (s *cloneService) SuspendClone(ctx context.Context, req *clonedv1.SuspendCloneRequest) (*clonedv1.SuspendCloneResponse, error) {
+	c, err := s.plane.SuspendClone(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.SuspendCloneResponse{Clone: s.plain(c)}, nil
+}
+
+func (s *cloneService) ResumeClone(ctx context.Context, req *clonedv1.ResumeCloneRequest) (*clonedv1.ResumeCloneResponse, error) {
+	c, err := s.plane.ResumeClone(ctx, req.GetName(), req.GetNewPort())
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.ResumeCloneResponse{Clone: s.full(c)}, nil
+}
+
+func (s *cloneService) DeleteClone(ctx context.Context, req *clonedv1.DeleteCloneRequest) (*clonedv1.DeleteCloneResponse, error) {
+	return &clonedv1.DeleteCloneResponse{}, s.plane.DeleteClone(ctx, req.GetName(), !req.GetNoWait())
+}
+
+func (s *cloneService) DeleteClones(ctx context.Context, req *clonedv1.DeleteClonesRequest) (*clonedv1.DeleteClonesResponse, error) {
+	deleted, skipped, err := s.plane.DeleteClones(ctx, filterFromProto(req.GetFilter()))
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.DeleteClonesResponse{Deleted: deleted, Protected: skipped}, nil
+}
+
+func (s *cloneService) WatchClones(req *clonedv1.WatchClonesRequest, stream grpc.ServerStreamingServer[clonedv1.WatchClonesResponse]) error {
+	ctx := stream.Context()
+	events, reason, err := s.plane.Watch(ctx, req.GetAfterRevision(), filterFromProto(req.GetFilter()))
+	if err != nil {
+		return err
+	}
+	for event := range events {
+		kind := clonedv1.EventType_EVENT_TYPE_PUT
+		if event.Type == control.EventDelete {
+			kind = clonedv1.EventType_EVENT_TYPE_DELETE
+		}
+		msg := &clonedv1.WatchClonesResponse{Revision: event.Revision, Type: kind, Clone: s.plain(event.Clone)}
+		if err := stream.Send(msg); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return reason()
+}
+
+func (s *cloneService) GetCloneLogs(req *clonedv1.GetCloneLogsRequest, stream grpc.ServerStreamingServer[clonedv1.GetCloneLogsResponse]) error {
+	tail := int(req.GetTail())
+	if tail == 0 {
+		tail = -1 // all
+	}
+	return s.plane.Logs(stream.Context(), req.GetName(), tail, req.GetFollow(), logWriter{stream})
+}
+
+// logChunk keeps messages far below gRPC's usual limit of 4 MiB.
+const logChunk = 64 << 10
+
+// logWriter sends what is written to it.
+type logWriter struct {
+	stream grpc.ServerStreamingServer[clonedv1.GetCloneLogsResponse]
+}
+
+func (w logWriter) Write(data []byte) (n int, err error) {
+	for chunk := range slices.Chunk(data, logChunk) {
+		if err := w.stream.Send(&clonedv1.GetCloneLogsResponse{Data: chunk}); err != nil {
+			return n, err
+		}
+		n += len(chunk)
+	}
+	return n, nil
+}

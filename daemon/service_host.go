@@ -1,0 +1,36 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/cloned-db/cloned/daemon/control"
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
+)
+
+// hostService is the API's HostService on the control plane.
+type hostService struct {
+	clonedv1.UnimplementedHostServiceServer
+	plane *control.Plane
+}
+
+func (s *hostService) GetStatus(ctx context.Context, _ *clonedv1.GetStatusRequest) (*clonedv1.GetStatusResponse, error) {
+	return statusToProto(s.plane.Status(ctx)), nil
+}
+
+func statusToProto(st control.Status) *clonedv1.GetStatusResponse {
+	resp := &clonedv1.GetStatusResponse{
+		Version: st.Version, Instance: st.Instance,
+		Driver: st.Driver, DriverReason: st.DriverReason, Thin: st.Thin,
+		Runtime: st.Runtime, RuntimeReason: st.RuntimeReason, Isolated: st.Isolated, Limits: st.Limits.Limits,
+		PoolTotalBytes: st.Space.Total, PoolFreeBytes: st.Space.Free, PoolFloorBytes: st.FloorBytes,
+		Goldens: int32(st.Goldens), Snapshots: int32(st.Snapshots), MaxClones: int32(st.MaxClones),
+		PortFirst: int32(st.Ports[0]), PortLast: int32(st.Ports[1]), PortsFree: int32(st.PortsFree),
+		Orphans: int32(st.Orphans), Degraded: st.Degraded, LastReconcileTime: optionalTime(st.LastReconcile),
+	}
+	for _, state := range cloneStates() {
+		if n := st.Clones[state]; n > 0 {
+			resp.Clones = append(resp.Clones, &clonedv1.StateCount{State: stateToProto[state], Count: int32(n)})
+		}
+	}
+	return resp
+}
