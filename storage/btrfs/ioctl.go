@@ -36,15 +36,16 @@ const (
 )
 
 type volArgs struct {
-	fd   int64
+	_    int64 // fd
 	name [4088]byte
 }
 
 type volArgsV2 struct {
-	fd             int64
-	transid, flags uint64
-	_              [4]uint64
-	name           [4040]byte
+	fd    int64
+	_     uint64 // transid
+	flags uint64
+	_     [4]uint64
+	name  [4040]byte
 }
 
 type timespec struct {

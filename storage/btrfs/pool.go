@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +20,10 @@ import (
 // holds no database worth cloning.
 const minPoolSize = 512 << 20
 
+// poolBlock is the block size of a pool's loop device and a divisor of its size,
+// in bytes: that of every disk's, so that direct I/O always works.
+const poolBlock = 4096
+
 // PoolConfig says what a pool in a file is like.
 type PoolConfig struct {
 	// File is the absolute path of the sparse file that holds the pool.
@@ -31,7 +34,7 @@ type PoolConfig struct {
 	// Mount is the absolute path of the directory at which the pool is mounted;
 	// it is made.
 	Mount string
-	// Run runs mkfs.btrfs and mount. It must not be nil.
+	// Run runs mkfs.btrfs. It must not be nil.
 	Run *command.Runner
 }
 
@@ -97,7 +100,7 @@ func (cfg PoolConfig) ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return cfg.mount(ctx)
+	return cfg.mount()
 }
 
 // mounted reports whether the pool is mounted where it should be. It is an
@@ -144,7 +147,10 @@ func (cfg PoolConfig) makeFile(ctx context.Context) error {
 	}
 	err = makeSparse(half, size)
 	if err == nil {
-		err = cfg.run(ctx, "mkfs", "mkfs.btrfs", "--quiet", "--data", "single", "--metadata", "single", half)
+		_, err = cfg.Run.Run(ctx, "mkfs", "mkfs.btrfs", "--quiet", "--data", "single", "--metadata", "single", half)
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		err = errs.New(errs.Precondition, "TOOL_MISSING", "%w", err).WithHint("install btrfs-progs")
 	}
 	if err == nil {
 		err = persist(half)
@@ -163,7 +169,7 @@ func (cfg PoolConfig) half() string { return cfg.File + ".unfinished" }
 
 func (cfg PoolConfig) size() (int64, error) {
 	if cfg.SizeBytes != 0 {
-		return cfg.SizeBytes, nil
+		return cfg.SizeBytes &^ (poolBlock - 1), nil
 	}
 	space, err := spaceOf(filepath.Dir(cfg.File))
 	if err != nil {
@@ -174,30 +180,19 @@ func (cfg PoolConfig) size() (int64, error) {
 		return 0, errs.New(errs.Exhausted, "POOL_TOO_SMALL", "%d MiB are free in %s, too little for a pool", space.Free>>20, filepath.Dir(cfg.File)).
 			WithHint("free some space, or configure another file or a size")
 	}
-	return size &^ (1<<20 - 1), nil
+	return size &^ (poolBlock - 1), nil
 }
 
-func (cfg PoolConfig) mount(ctx context.Context) error {
+func (cfg PoolConfig) mount() error {
 	if err := os.MkdirAll(cfg.Mount, 0o755); err != nil {
 		return err
 	}
-	// The loop device is taken by the kernel's choice and goes with the mount.
-	err := cfg.run(ctx, "mount", "mount", "-t", "btrfs", "-o", "loop,noatime,discard=async,commit=5", cfg.File, cfg.Mount)
-	if err != nil {
+	if err := mountImage(cfg.File, cfg.Mount); err != nil {
 		return err
 	}
 	mounted, err := cfg.mounted()
 	if err == nil && !mounted {
-		err = fmt.Errorf("%s is not mounted at %s although mount succeeded", cfg.File, cfg.Mount)
-	}
-	return err
-}
-
-// run runs a command; one that is not installed is the user's to install.
-func (cfg PoolConfig) run(ctx context.Context, verb string, argv ...string) error {
-	_, err := cfg.Run.Run(ctx, verb, argv...)
-	if errors.Is(err, exec.ErrNotFound) {
-		return errs.New(errs.Precondition, "TOOL_MISSING", "%w", err).WithHint("install btrfs-progs and util-linux")
+		err = fmt.Errorf("%s is not mounted at %s although mounting succeeded", cfg.File, cfg.Mount)
 	}
 	return err
 }
@@ -250,21 +245,4 @@ func (cfg PoolConfig) checkOnly(instance string) error {
 		}
 	}
 	return nil
-}
-
-// imageOf returns the file that holds the btrfs that dir lies in, through a loop
-// device; "" if it is not in a file.
-func imageOf(dir *os.File) (string, error) {
-	device, err := firstDevice(dir)
-	if errors.Is(err, unix.ENODEV) {
-		return "", nil // several devices, and that one was removed
-	}
-	if err != nil {
-		return "", err
-	}
-	image, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return strings.TrimSuffix(string(image), "\n"), err
 }

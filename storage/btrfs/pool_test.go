@@ -89,7 +89,7 @@ func TestEnsurePoolRefuses(t *testing.T) {
 		{"relative mount", PoolConfig{File: filepath.Join(dir, "p"), Mount: "m"}, errs.Invalid},
 		{"a mount with files", PoolConfig{File: filepath.Join(dir, "p"), SizeBytes: 256 << 20, Mount: full}, errs.Precondition},
 		{"a directory as file", PoolConfig{File: full, Mount: filepath.Join(dir, "m")}, errs.Invalid},
-		{"a file that is no pool", PoolConfig{File: precious, Mount: filepath.Join(dir, "m")}, errs.Internal},
+		{"a file that is no pool", PoolConfig{File: precious, Mount: filepath.Join(dir, "m")}, errs.Precondition},
 		{"a size too small", PoolConfig{File: filepath.Join(dir, "p"), SizeBytes: 1 << 20, Mount: filepath.Join(dir, "m")}, errs.Internal},
 	} {
 		c.cfg.Run = run

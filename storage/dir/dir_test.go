@@ -1,6 +1,8 @@
 package dir
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/command"
 	"github.com/cloned-db/cloned/internal/need"
+	"github.com/cloned-db/cloned/internal/tree"
 	"github.com/cloned-db/cloned/storage"
 	"github.com/cloned-db/cloned/storage/storagetest"
 )
@@ -227,5 +230,38 @@ func TestOpenWhileBusy(t *testing.T) {
 	}
 	if _, err := d.Stat(t.Context(), "v"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNothingLeft: neither a call that fails nor one that died leaves anything
+// in tmp, which nobody else looks at.
+func TestNothingLeft(t *testing.T) {
+	d := open(t, t.TempDir(), instance)
+	v, err := d.Create(t.Context(), "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(v.Path, "f"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = d.build(d.volumeWork("broken-off"), "clone", func(dir string) error {
+		cancel()
+		return tree.Copy(ctx, v.Path, filepath.Join(dir, content), false)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	wantEmptyTmp(t, d)
+	leftover(t, d, "died")
+	open(t, filepath.Dir(d.base.Path), instance)
+	wantEmptyTmp(t, d)
+}
+
+func wantEmptyTmp(t *testing.T, d counted) {
+	t.Helper()
+	entries, err := os.ReadDir(d.base.Join("tmp"))
+	if err != nil || len(entries) != 0 {
+		t.Fatalf("tmp holds %v, %v", entries, err)
 	}
 }
