@@ -72,7 +72,7 @@ func TestPrometheus(t *testing.T) {
 			})
 		}
 		for _, q := range []string{
-			`count(cloned_build_info)`, `sum(cloned_create_duration_seconds_count{result="ok"})`, `cloned_pool_free_bytes`,
+			`count(cloned_build_info)`, `sum(cloned_operation_duration_seconds_count{operation="create",result="ok"})`, `cloned_pool_free_bytes`,
 			`cloned_golden_snapshot_age_seconds`, `process_resident_memory_bytes`, `go_goroutines`,
 		} {
 			harness.Eventually(t, 30*time.Second, q, func() error {
