@@ -24,12 +24,29 @@ const chunk = 16 << 20
 // it is an error if the filesystem can't (see Reflinks). What an error leaves of
 // dst is for the caller to remove.
 func Copy(ctx context.Context, src, dst string, reflink bool) error {
+	return CopyPart(ctx, src, dst, Part{Reflink: reflink})
+}
+
+// Part says how to copy a part of a tree, and who hears of it.
+type Part struct {
+	// Reflink as for Copy.
+	Reflink bool
+	// Skip, if set, says which files and directories, by their path within the
+	// source, are left out.
+	Skip func(path string, info fs.FileInfo) bool
+	// Copied, if set, is told of each piece of content that was copied, in bytes
+	// of the files' sizes: holes and shared blocks count.
+	Copied func(bytes int64)
+}
+
+// CopyPart is Copy for all that part.Skip does not leave out.
+func CopyPart(ctx context.Context, src, dst string, part Part) error {
 	root, err := os.OpenRoot(src)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	c := copier{ctx: ctx, src: root, dst: dst, reflink: reflink, links: map[inode]string{}}
+	c := copier{ctx: ctx, src: root, dst: dst, part: part, links: map[inode]string{}}
 	return c.dir(".")
 }
 
@@ -37,10 +54,10 @@ func Copy(ctx context.Context, src, dst string, reflink bool) error {
 type inode struct{ dev, ino uint64 }
 
 type copier struct {
-	ctx     context.Context
-	src     *os.Root
-	dst     string
-	reflink bool
+	ctx  context.Context
+	src  *os.Root
+	dst  string
+	part Part
 	// links holds the copy's path of each file with several names.
 	links map[inode]string
 }
@@ -87,6 +104,9 @@ func (c *copier) entry(rel string) error {
 	if err != nil {
 		return err
 	}
+	if c.part.Skip != nil && c.part.Skip(rel, info) {
+		return nil
+	}
 	if info.IsDir() {
 		return c.dir(rel)
 	}
@@ -125,8 +145,9 @@ func (c *copier) file(rel, path string) error {
 		return err
 	}
 	defer to.Close()
-	if c.reflink {
+	if c.part.Reflink {
 		err = unix.IoctlFileClone(int(to.Fd()), int(from.Fd()))
+		c.copied(info.Size())
 	} else {
 		err = c.content(from, to, info.Size())
 	}
@@ -151,6 +172,7 @@ func (c *copier) content(from, to *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		data, err := unix.Seek(int(from.Fd()), at, unix.SEEK_DATA)
 		if err == unix.ENXIO {
+			c.copied(size - at)
 			break // nothing but a hole from here on
 		}
 		if err != nil {
@@ -160,6 +182,7 @@ func (c *copier) content(from, to *os.File, size int64) error {
 		if err != nil {
 			return err
 		}
+		c.copied(data - at)
 		if at, err = c.extent(from, to, data, min(hole, size)); err != nil {
 			return err
 		}
@@ -180,6 +203,7 @@ func (c *copier) extent(from, to *os.File, begin, end int64) (int64, error) {
 		}
 		n, err := io.CopyN(to, from, min(chunk, end-at))
 		at += n
+		c.copied(n)
 		if err == io.EOF {
 			return end, nil // the source shrank meanwhile
 		}
@@ -188,6 +212,12 @@ func (c *copier) extent(from, to *os.File, begin, end int64) (int64, error) {
 		}
 	}
 	return end, nil
+}
+
+func (c *copier) copied(bytes int64) {
+	if c.part.Copied != nil {
+		c.part.Copied(bytes)
+	}
 }
 
 func (c *copier) symlink(rel, path string, info fs.FileInfo) error {
