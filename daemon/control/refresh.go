@@ -81,10 +81,13 @@ func (r *refreshRun) run(ctx context.Context, admit func(*state.Tx) error) (stat
 		err = r.make(ctx)
 	}
 	p.setRefreshing(id, false)
-	if err == nil {
-		return r.snapshot, nil
+	written, ok := p.store.View().Snapshot(id)
+	switch {
+	case err == nil, ok && written.State == state.SnapshotReady: // what is published stays
+		return written, nil
+	case ok:
+		r.clean(ctx)
 	}
-	r.clean(ctx)
 	return state.Snapshot{}, err
 }
 
@@ -264,7 +267,6 @@ func (r *refreshRun) publish() error {
 			tx.PutSnapshot(&s)
 			g.Published = true
 			tx.PutGolden(&g)
-			r.snapshot = s
 			return nil
 		})
 	})
@@ -274,9 +276,6 @@ func (r *refreshRun) publish() error {
 // whoever asked finds everything as before. It goes on if they do not wait.
 func (r *refreshRun) clean(ctx context.Context) {
 	p, key := r.p, snapshotKey(r.snapshot.ID)
-	if _, written := p.store.View().Snapshot(r.snapshot.ID); !written {
-		return
-	}
 	done := p.waiters.add(key, untilGone)
 	p.owners.wake(key)
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectWait)

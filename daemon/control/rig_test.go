@@ -110,6 +110,20 @@ func (r *rig) die() error {
 	return r.store.Close()
 }
 
+// dead says whether die was called since the last start.
+func (r *rig) dead() bool { return r.session.Dead() }
+
+// rest waits for the next pass, as a client waits before it tries again.
+func (r *rig) rest() {
+	began := time.Now()
+	r.eventually("next pass", func() error {
+		if r.plane.Status(r.ctx()).LastReconcile.After(began) {
+			return nil
+		}
+		return errInjected
+	})
+}
+
 func (r *rig) restart() {
 	r.t.Helper()
 	r.stop()
@@ -176,11 +190,14 @@ func (r *rig) write(c state.Clone, content string) {
 
 func instance(c state.Clone) string { return fmt.Sprintf("c-%s-%d", c.ID, c.Generation) }
 
-// eventually waits until what nil-returning says comes true.
+// eventually waits until is returns nil. A daemon that has died is started again.
 func (r *rig) eventually(what string, is func() error) {
 	r.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for {
+		if r.dead() {
+			r.restart()
+		}
 		err := is()
 		if err == nil {
 			return

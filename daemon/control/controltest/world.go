@@ -73,6 +73,9 @@ func (w *World) Session() *Session { return &Session{World: w} }
 // Kill ends the session: nothing that it tries from now on has an effect.
 func (s *Session) Kill() { s.dead.Store(true) }
 
+// Dead says whether Kill was called.
+func (s *Session) Dead() bool { return s.dead.Load() }
+
 // call counts a call and runs it under the world's lock, unless it is to fail.
 func (s *Session) call(name, id string, do func(w *World) error) error {
 	w := s.World
