@@ -1,0 +1,110 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cloned-db/cloned/database"
+	"github.com/cloned-db/cloned/errs"
+)
+
+const whoAreYou = "SELECT current_setting('" + instanceSetting + "', true)"
+
+// Claim implements database.Engine.
+func (*Engine) Claim(ctx context.Context, t database.Target) error {
+	err := setPassword(ctx, t)
+	if err == nil {
+		err = logIn(ctx, t)
+	}
+	return inPhase(phaseClaim, err)
+}
+
+// setPassword sets the role's password through the admin socket.
+func setPassword(ctx context.Context, t database.Target) error {
+	verifier, err := scramVerifier(t.Password)
+	if err != nil {
+		return errs.New(errs.Internal, "PASSWORD", "%w", err)
+	}
+	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, databaseOf(t), calm())
+	if err != nil {
+		return instanceError("connecting to the admin socket", err)
+	}
+	defer closeConn(ctx, conn)
+	if err := identify(ctx, conn, t.ID); err != nil {
+		return err
+	}
+	// A verifier is of base64, ":", "$" and "-": it needs no quoting.
+	if _, err := query(ctx, conn, "ALTER ROLE "+role+" PASSWORD '"+verifier+"'"); err != nil {
+		return instanceError("setting the password", err)
+	}
+	return nil
+}
+
+// logIn goes the way that users go, and sees who answers.
+func logIn(ctx context.Context, t database.Target) error {
+	config, err := loginConfig(databaseOf(t))
+	if err != nil {
+		return errs.New(errs.Internal, "LOGIN", "%w", err)
+	}
+	config.Host, config.Port, config.Password = t.Addr, uint16(t.Port), t.Password
+	var d net.Dialer
+	config.DialFunc = d.DialContext
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code[:2] == "28" {
+		return wrongInstance(t, fmt.Sprintf("refuses our login: %s", answer.Message))
+	}
+	if err != nil {
+		return instanceError(fmt.Sprintf("logging in at %s port %d", t.Addr, t.Port), err)
+	}
+	defer closeConn(ctx, conn)
+	err = identify(ctx, conn, t.ID)
+	if e := errs.As(err); err != nil && e.Reason == database.ReasonWrongInstance {
+		return wrongInstance(t, e.Message)
+	}
+	return err
+}
+
+// identify returns errs.Conflict unless the instance is the one of the ID.
+func identify(ctx context.Context, conn *pgconn.PgConn, id string) error {
+	rows, err := query(ctx, conn, whoAreYou)
+	if err != nil {
+		return instanceError("asking the instance for its ID", err)
+	}
+	if len(rows) == 1 && rows[0][0] == id {
+		return nil
+	}
+	return errs.New(errs.Conflict, database.ReasonWrongInstance, "says that it is %q and not %q", rows, id)
+}
+
+func wrongInstance(t database.Target, what string) error {
+	return errs.New(errs.Conflict, database.ReasonWrongInstance, "what answers at %s port %d %s", t.Addr, t.Port, what).
+		WithHint("see what else listens on that port")
+}
+
+// Checkpoint implements database.Engine.
+func (*Engine) Checkpoint(ctx context.Context, t database.Target) error {
+	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, databaseOf(t), calm())
+	if err != nil {
+		return instanceError("connecting to the admin socket", err)
+	}
+	defer closeConn(ctx, conn)
+	if _, err := query(ctx, conn, "CHECKPOINT"); err != nil {
+		return instanceError("checkpoint", err)
+	}
+	return nil
+}
+
+// instanceError is an error of talking to an instance.
+func instanceError(doing string, err error) error {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return errs.New(errs.Precondition, "INSTANCE", "%s: %w", doing, answer)
+	}
+	// A ConnectError's text has more in it than helps.
+	return errs.New(errs.Unavailable, "INSTANCE", "%s: %w", doing, innermost(err))
+}
