@@ -1,0 +1,54 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os/exec"
+	"regexp"
+	"strings"
+
+	"github.com/cloned-db/cloned/errs"
+)
+
+// maxName is the longest name of a clone, as the API declares it.
+const maxName = 63
+
+// nameOfBranch makes the name of a clone from that of a branch: lower case, every
+// run of other characters a "-". Where more was lost than a "/", a digest of the
+// branch is appended. Two branches that still come to one name, such as a/b and
+// a-b, are told apart by the daemon: a clone serves one branch.
+func nameOfBranch(branch string) string {
+	name := strings.Trim(otherCharacters.ReplaceAllString(strings.ToLower(branch), "-"), "-")
+	if name == strings.ReplaceAll(branch, "/", "-") && len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(branch))
+	digest := hex.EncodeToString(sum[:4])
+	name = strings.TrimRight(name[:min(len(name), maxName-len(digest)-1)], "-")
+	return strings.TrimLeft(name+"-"+digest, "-")
+}
+
+var otherCharacters = regexp.MustCompile(`[^a-z0-9]+`)
+
+// currentBranch returns the branch of the Git checkout that we are in.
+func currentBranch() (string, error) {
+	out, err := exec.Command("git", "symbolic-ref", "--quiet", "--short", "HEAD").Output()
+	if err == nil {
+		return strings.TrimSpace(string(out)), nil
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return "", errs.Fieldf("name", "HEAD is detached, so no branch gives the clone's name").WithHint("name the clone")
+	}
+	return "", errs.Fieldf("name", "no Git checkout here, whose branch could give the clone's name").WithHint("name the clone")
+}
+
+// branchOrEmpty is the current branch, or "" where there is none.
+func branchOrEmpty() string {
+	branch, err := currentBranch()
+	if err != nil {
+		return ""
+	}
+	return branch
+}
