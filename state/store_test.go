@@ -1,0 +1,321 @@
+package state_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+)
+
+func open(t testing.TB, path string) *state.Store {
+	t.Helper()
+	s, err := state.Open(path, state.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func put(t testing.TB, s *state.Store, clones ...*state.Clone) {
+	t.Helper()
+	err := s.Update(func(tx *state.Tx) error {
+		for _, c := range clones {
+			tx.PutClone(c)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	now := time.Now().Round(0).UTC()
+	c := &state.Clone{
+		ID: "x", Name: "main", Golden: "shop", Labels: map[string]string{"a": "b"}, Trash: []int64{1},
+		Created: now, Timings: []state.Timing{{Phase: "volume", Took: time.Millisecond}}, State: state.CloneReady,
+	}
+	gone := &state.Clone{ID: "y", Name: "gone", State: state.CloneDeleting}
+	put(t, s, c, gone)
+	err := s.Update(func(tx *state.Tx) error {
+		tx.PutGolden(&state.Golden{Name: "shop", Options: state.GoldenOptions{Settings: map[string]string{"k": "v"}}})
+		tx.PutSnapshot(&state.Snapshot{ID: "s", Golden: "shop", Databases: []string{"d"}})
+		tx.DropClone("y")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := s.View()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	after := open(t, path).View()
+	if before.Revision() != 5 || after.Revision() != before.Revision() {
+		t.Errorf("revision %d, then %d", before.Revision(), after.Revision())
+	}
+	for what, read := range map[string]func(*state.View) any{
+		"clone":    func(v *state.View) any { c, _ := v.CloneNamed("main"); return c },
+		"golden":   func(v *state.View) any { g, _ := v.Golden("shop"); return g },
+		"snapshot": func(v *state.View) any { return v.Snapshots("shop") },
+		"events":   func(v *state.View) any { e, _ := v.EventsAfter(0, 10); return e },
+		"gone":     func(v *state.View) any { _, ok := v.Clone("y"); return ok },
+	} {
+		if b, a := read(before), read(after); !reflect.DeepEqual(b, a) {
+			t.Errorf("%s: %+v, then %+v", what, b, a)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := s.Update(func(*state.Tx) error { return nil }); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("update after close: %v", err)
+	}
+}
+
+// TestAllOrNothing: what a failed change has written is not to be seen, and
+// what others did at the same time is.
+func TestAllOrNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	failure := errors.New("no")
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			err := s.Update(func(tx *state.Tx) error {
+				name := fmt.Sprint("n", i)
+				tx.PutClone(&state.Clone{ID: name, Name: name, State: state.CloneReady})
+				if c, ok := tx.CloneNamed(name); !ok || c.Revision == 0 {
+					t.Error("a change does not see itself")
+				}
+				if i%2 == 1 {
+					return failure
+				}
+				return nil
+			})
+			if (err != nil) != (i%2 == 1) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	check := func(v *state.View) {
+		t.Helper()
+		if n := v.CloneCount(); n != 32 || v.Revision() != 32 {
+			t.Errorf("%d clones at revision %d", n, v.Revision())
+		}
+		for c := range v.Clones() {
+			var i int
+			if _, err := fmt.Sscanf(c.ID, "n%d", &i); err != nil || i%2 == 1 {
+				t.Errorf("%s is there", c.ID)
+			}
+		}
+	}
+	check(s.View())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(open(t, path).View())
+}
+
+func TestNamesAreUnique(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	first := &state.Clone{ID: "1", Name: "main", State: state.CloneReady}
+	put(t, s, first)
+	second := &state.Clone{ID: "2", Name: "main", State: state.CloneReady}
+	err := s.Update(func(tx *state.Tx) error { tx.PutClone(second); return nil })
+	if !errs.Is(err, errs.Exists) {
+		t.Errorf("two of a name: %v", err)
+	}
+	first.State = state.CloneDeleting
+	put(t, s, first, second)
+	if c, _ := s.View().CloneNamed("main"); c.ID != "2" || s.View().CloneCount() != 1 {
+		t.Errorf("the name is of %q", c.ID)
+	}
+	put(t, s, first) // the deleted one does not take it back
+	if c, _ := s.View().CloneNamed("main"); c.ID != "2" {
+		t.Errorf("the name is of %q", c.ID)
+	}
+}
+
+func TestViewsStay(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	c := &state.Clone{ID: "1", Name: "main", State: state.CloneReady, Labels: map[string]string{"k": "old"}}
+	put(t, s, c)
+	old := s.View()
+	c.Labels["k"] = "mine" // the store has its own
+	read, _ := old.Clone("1")
+	read.Labels["k"] = "mine too"
+	c2 := read
+	c2.Labels = map[string]string{"k": "new"}
+	put(t, s, &c2)
+	if c, _ := old.Clone("1"); c.Labels["k"] != "old" {
+		t.Errorf("the old view reads %q", c.Labels["k"])
+	}
+	if c, _ := s.View().Clone("1"); c.Labels["k"] != "new" {
+		t.Errorf("the new view reads %q", c.Labels["k"])
+	}
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	c := &state.Clone{ID: "1", Name: "main", State: state.CloneReady}
+	changed := s.Changed()
+	put(t, s, c)
+	<-changed
+	c.State = state.CloneDeleting
+	put(t, s, c)
+	put(t, s, c) // of no interest to users
+	events, complete := s.View().EventsAfter(1, 10)
+	if !complete || len(events) != 1 || !events[0].Deleted || events[0].Revision != 2 {
+		t.Errorf("events %+v, complete %v", events, complete)
+	}
+	if _, complete := s.View().EventsAfter(4, 10); complete {
+		t.Error("the future is complete")
+	}
+	c.State = state.CloneReady
+	err := s.Update(func(tx *state.Tx) error {
+		for range 5000 {
+			tx.PutClone(c)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, complete := s.View().EventsAfter(2, 10); complete {
+		t.Error("what is no longer kept is complete")
+	}
+	if events, complete := s.View().EventsAfter(s.View().Revision()-3, 10); !complete || len(events) != 3 {
+		t.Errorf("the last events: %d, complete %v", len(events), complete)
+	}
+}
+
+func TestTwoOpeners(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	open(t, path)
+	_, err := state.Open(path, state.Options{Timeout: 10 * time.Millisecond})
+	if errs.As(err).Reason != "STATE_IN_USE" || errs.As(err).Hint == "" {
+		t.Errorf("second: %v", err)
+	}
+}
+
+func TestNewerVersion(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte("2")) })
+	_, err := state.Open(path, state.Options{})
+	if e := errs.As(err); e.Kind != errs.Precondition || e.Reason != "STATE_NEWER" {
+		t.Errorf("open: %v", err)
+	}
+}
+
+func edit(t *testing.T, path string, do func(*bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(do), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamage truncates a state at every page and flips a bit in every stretch of
+// it: each time it is refused as corrupt or reads as it was, or, when the newer
+// of bbolt's two heads is hit, as it was one change before.
+func TestDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	var clones []*state.Clone
+	for i := range 200 {
+		clones = append(clones, &state.Clone{ID: fmt.Sprint("id", i), Name: fmt.Sprint("name", i), State: state.CloneReady, Message: fmt.Sprint(bytes.Repeat([]byte("x"), 200))})
+	}
+	put(t, s, clones[:100]...)
+	put(t, s, clones[100:]...)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, fine := 0, 0
+	try := func(what string, raw []byte) {
+		t.Helper()
+		damaged := filepath.Join(t.TempDir(), "state.db")
+		if err := os.WriteFile(damaged, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := state.Open(damaged, state.Options{})
+		if err != nil {
+			refused++
+			if !errs.Is(err, errs.Corrupt) || errs.As(err).Hint == "" {
+				t.Errorf("%s: %v", what, err)
+			}
+			return
+		}
+		fine++
+		if n := s.View().CloneCount(); n != 200 && n != 100 {
+			t.Errorf("%s: %d clones", what, n)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("%s: close: %v", what, err)
+		}
+	}
+	for size := 1; size < len(whole); size += 16384 {
+		try(fmt.Sprintf("cut to %d", size), whole[:size])
+	}
+	for at := 0; at < len(whole); at += 1021 {
+		raw := bytes.Clone(whole)
+		raw[at] ^= 1 << (at % 8)
+		try(fmt.Sprintf("bit flipped at %d", at), raw)
+	}
+	try("not a state", bytes.Repeat([]byte("nonsense"), 4096))
+	t.Logf("%d refused, %d as before", refused, fine)
+	if refused == 0 || fine == 0 {
+		t.Errorf("%d refused, %d as before", refused, fine)
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	for _, clones := range []int{0, 500} {
+		b.Run(fmt.Sprint(clones), func(b *testing.B) {
+			s := open(b, filepath.Join(b.TempDir(), "state.db"))
+			for i := range clones {
+				put(b, s, &state.Clone{ID: fmt.Sprint("i", i), Name: fmt.Sprint("n", i), State: state.CloneReady})
+			}
+			c := &state.Clone{ID: "x", Name: "main", State: state.CloneReady}
+			for b.Loop() {
+				put(b, s, c)
+			}
+		})
+	}
+}
