@@ -56,6 +56,9 @@ const (
 	ReasonPortTaken = "PORT_TAKEN"
 	// ReasonImageMissing: the image is absent and can't be had.
 	ReasonImageMissing = "IMAGE_MISSING"
+	// ReasonNotIsolated: what keeps instances from connecting to the host and
+	// beyond can't be set up or is not in force.
+	ReasonNotIsolated = "NOT_ISOLATED"
 	// ReasonTaskFailed: a task ended with an exit code other than 0.
 	ReasonTaskFailed = "TASK_FAILED"
 )
@@ -123,7 +126,8 @@ type Task struct {
 	Limits  Limits
 	Network Network
 	// Output, if set, is called for each line that the task prints on standard
-	// output or standard error, in order, without the line's end (\n or \r).
+	// output or standard error, without the line's end (\n or \r) and unless it
+	// is empty; in order within each of the two.
 	Output func(line string)
 }
 
@@ -144,10 +148,13 @@ type Instance struct {
 	ID    string
 	Task  bool
 	State State
-	// ExitCode and OOMKilled are set in state Exited.
+	// ExitCode and OOMKilled are set in state Exited; ExitCode is 128 and the
+	// signal's number for a process that was killed, and -1 if nobody saw how
+	// it ended.
 	ExitCode  int
 	OOMKilled bool
-	// Started is when its process last started; zero if never.
+	// Started is when its process last started; zero if never. List may leave
+	// it zero while the process runs.
 	Started time.Time
 }
 
@@ -173,7 +180,8 @@ type Runtime interface {
 	// rules) or finds it again, and mends it. Called at start and in each
 	// reconciliation, so it is cheap when there is nothing to do.
 	Setup(ctx context.Context) error
-	// Teardown removes what Setup made, if no instance uses it.
+	// Teardown removes what Setup made. While instances or tasks are left it
+	// removes nothing and returns errs.Precondition.
 	Teardown(ctx context.Context) error
 	// Check returns nil if the backend answers, else why not.
 	Check(ctx context.Context) error
@@ -189,9 +197,12 @@ type Runtime interface {
 	// to be reached at the published address and port.
 	Listen(spec Spec) (addr string, port int)
 
-	// Start returns when the instance's process runs. An instance that exists
-	// and has exited is started again. With nothing listening yet it is not an
-	// error. If it fails, it leaves nothing behind that List would not show.
+	// Start returns when the instance's process runs. One that runs already is
+	// left as it is, whatever spec says; one that has exited is started again,
+	// as spec says now. With nothing listening yet it is not an error. If it
+	// fails, it leaves nothing behind that List would not show. Where the
+	// runtime promises isolation and can't give it now, it starts nothing
+	// (ReasonNotIsolated).
 	Start(ctx context.Context, spec Spec) error
 	// WaitReady calls probe every few milliseconds until it returns nil. It
 	// returns errs.Precondition (ReasonExited) as soon as the process ends, and
@@ -201,17 +212,21 @@ type Runtime interface {
 	Inspect(ctx context.Context, id string) (Instance, error)
 	// Stop asks the process to end with the signal of its Spec, and kills it
 	// after grace. The instance stays, with its log, in state Exited.
+	// errs.NotFound if it is absent.
 	Stop(ctx context.Context, id string, grace time.Duration) error
-	// Remove kills the process if it still runs and removes the instance.
+	// Remove kills the process if it still runs, and all that it started, and
+	// removes the instance, or task.
 	Remove(ctx context.Context, id string) error
 	// List describes every instance and task that bears our labels.
 	List(ctx context.Context) ([]Instance, error)
 	// Logs writes the instance's last tail lines (all if tail < 0) to w, and
-	// with follow goes on until the instance ends or ctx does.
+	// with follow goes on until the instance ends or ctx does: neither is an
+	// error. Very long logs lose their beginning.
 	Logs(ctx context.Context, id string, tail int, follow bool, w io.Writer) error
 	// Run runs a task to its end and removes it. An exit code other than 0 is
 	// errs.Precondition (ReasonTaskFailed) with the last lines in Log. When ctx
-	// ends the task is killed.
+	// ends the task is killed, and the error wraps the context's. errs.Exists if
+	// something bears the task's ID.
 	Run(ctx context.Context, task Task) error
 	// Events reports what happens to instances until ctx ends: at the least,
 	// each instance that exited by itself, within two seconds. The channel is

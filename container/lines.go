@@ -43,6 +43,13 @@ func (l *Lines) Write(p []byte) (int, error) {
 	}
 }
 
+// Line takes a whole line.
+func (l *Lines) Line(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.emit([]byte(line))
+}
+
 // Flush hands on a last line without an end.
 func (l *Lines) Flush() {
 	l.mu.Lock()
