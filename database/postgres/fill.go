@@ -56,6 +56,8 @@ func syncVolume(path string) error {
 func volumeError(doing string, err error) error {
 	var e *errs.Error
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &e):
 		return err
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
