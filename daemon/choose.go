@@ -14,6 +14,8 @@ type option[T any] struct {
 	name string
 	// named says that the configuration names its place.
 	named bool
+	// place returns where its data is; nil if that can't be chosen.
+	place func(context.Context) (string, error)
 	// usable returns why it can be used here, or, as an error, why not. It
 	// touches nothing.
 	usable func(context.Context) (reason string, err error)
@@ -22,41 +24,51 @@ type option[T any] struct {
 
 // choose opens the option that is wanted by name; with "auto" the one that was
 // kept, and without one the first that is usable and opens. If the configuration
-// names the place of some, only those are considered.
-func choose[T any](ctx context.Context, what, wanted string, kept Choice, options []option[T]) (opened T, chosen Choice, err error) {
-	candidates, chosen := candidates(wanted, kept, options)
-	if chosen.Name != "" {
-		opened, err = candidates[0].open(ctx)
+// names the place of some, only those are considered. permit may veto a choice
+// before it is opened.
+func choose[T any](ctx context.Context, what, wanted string, kept Choice, options []option[T], permit func(Choice) error) (opened T, chosen Choice, err error) {
+	open := func(o option[T], reason string) error {
+		chosen = Choice{Name: o.name, Reason: reason}
+		if o.place != nil {
+			if chosen.Place, err = o.place(ctx); err != nil {
+				return err
+			}
+		}
+		if err = permit(chosen); err == nil {
+			opened, err = o.open(ctx)
+		}
+		return err
+	}
+	candidates, settled := candidates(wanted, kept, options)
+	if settled != "" {
+		err = open(candidates[0], settled)
 		return opened, chosen, err
 	}
 	var passed []string
 	for _, o := range candidates {
 		reason, err := o.usable(ctx)
 		if err == nil {
-			opened, err = o.open(ctx)
+			err = open(o, because(reason, passed))
 		}
-		if err == nil {
-			return opened, Choice{Name: o.name, Reason: because(reason, passed)}, nil
-		}
-		if ctx.Err() != nil {
-			return opened, Choice{}, err
+		if err == nil || ctx.Err() != nil {
+			return opened, chosen, err
 		}
 		passed = append(passed, "not "+o.name+": "+err.Error())
 	}
-	return opened, Choice{}, noneUsable(what, passed)
+	return opened, chosen, noneUsable(what, passed).WithHint("see `cloned check`")
 }
 
 // foresee says what choose would choose, and opens nothing.
 func foresee[T any](ctx context.Context, what, wanted string, kept Choice, options []option[T]) (Choice, error) {
-	candidates, chosen := candidates(wanted, kept, options)
+	candidates, settled := candidates(wanted, kept, options)
 	var passed []string
 	for _, o := range candidates {
 		reason, err := o.usable(ctx)
 		switch {
 		case err != nil:
 			passed = append(passed, "not "+o.name+": "+err.Error())
-		case chosen.Name != "":
-			return chosen, nil
+		case settled != "":
+			return Choice{Name: o.name, Reason: settled}, nil
 		default:
 			return Choice{Name: o.name, Reason: because(reason, passed)}, nil
 		}
@@ -64,33 +76,31 @@ func foresee[T any](ctx context.Context, what, wanted string, kept Choice, optio
 	return Choice{}, noneUsable(what, passed)
 }
 
-// candidates returns the options to consider, in order; with a choice if there
-// is only one and it is settled.
-func candidates[T any](wanted string, kept Choice, options []option[T]) ([]option[T], Choice) {
-	reason := "configured"
+// candidates returns the options to consider, in order; if there is no choice,
+// the only one and the reason for it.
+func candidates[T any](wanted string, kept Choice, options []option[T]) (list []option[T], settled string) {
+	settled = "configured"
 	if wanted == Auto {
-		wanted, reason = kept.Name, kept.Reason
+		wanted, settled = kept.Name, kept.Reason
 	}
-	var named []option[T]
 	for _, o := range options {
 		if o.name == wanted {
-			return []option[T]{o}, Choice{Name: o.name, Reason: reason}
+			return []option[T]{o}, settled
 		}
 		if o.named {
-			named = append(named, o)
+			list = append(list, o)
 		}
 	}
-	if len(named) > 0 {
-		return named, Choice{}
+	if len(list) == 0 {
+		list = options
 	}
-	return options, Choice{}
+	return list, ""
 }
 
 func because(reason string, passed []string) string {
 	return strings.Join(append([]string{reason}, passed...), "; ")
 }
 
-func noneUsable(what string, passed []string) error {
-	return errs.New(errs.Precondition, "NONE_USABLE", "no %s can be used here: %w", what, errors.New(strings.Join(passed, "; "))).
-		WithHint("see `cloned check`")
+func noneUsable(what string, passed []string) *errs.Error {
+	return errs.New(errs.Precondition, "NONE_USABLE", "no %s can be used here: %w", what, errors.New(strings.Join(passed, "; ")))
 }

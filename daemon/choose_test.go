@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cloned-db/cloned/errs"
@@ -32,23 +33,23 @@ func TestChoose(t *testing.T) {
 		opened   string
 	}{
 		{name: "the best", wanted: Auto, a: row{usable: works("fine")}, b: row{usable: works("ok")},
-			want: Choice{"a", "fine"}, opened: "a"},
+			want: Choice{Name: "a", Reason: "fine"}, opened: "a"},
 		{name: "the next", wanted: Auto, a: row{usable: fails("no kernel")}, b: row{usable: works("ok")},
-			want: Choice{"b", "ok; not a: no kernel"}, opened: "b"},
+			want: Choice{Name: "b", Reason: "ok; not a: no kernel"}, opened: "b"},
 		{name: "the next after opening failed", wanted: Auto, a: row{usable: works("fine"), openErr: errors.New("no mount")}, b: row{usable: works("ok")},
-			want: Choice{"b", "ok; not a: no mount"}, foreseen: Choice{"a", "fine"}, opened: "ab"},
+			want: Choice{Name: "b", Reason: "ok; not a: no mount"}, foreseen: Choice{Name: "a", Reason: "fine"}, opened: "ab"},
 		{name: "none", wanted: Auto, a: row{usable: fails("x")}, b: row{usable: fails("y")},
 			wantErr: "no thing can be used here: not a: x; not b: y"},
 		{name: "configured", wanted: "b", a: row{usable: works("fine")}, b: row{usable: works("ok")},
-			want: Choice{"b", "configured"}, opened: "b"},
-		{name: "configured over kept", wanted: "b", kept: Choice{"a", "old"}, a: row{usable: works("fine")}, b: row{usable: works("ok")},
-			want: Choice{"b", "configured"}, opened: "b"},
-		{name: "kept, though another is better now", wanted: Auto, kept: Choice{"b", "old"}, a: row{usable: works("fine")}, b: row{usable: works("ok")},
-			want: Choice{"b", "old"}, opened: "b"},
-		{name: "kept, and out of order now", wanted: Auto, kept: Choice{"a", "old"}, a: row{usable: works("fine"), openErr: errors.New("down")}, b: row{usable: works("ok")},
-			wantErr: "down", foreseen: Choice{"a", "old"}, opened: "a"},
+			want: Choice{Name: "b", Reason: "configured"}, opened: "b"},
+		{name: "configured over kept", wanted: "b", kept: Choice{Name: "a", Reason: "old"}, a: row{usable: works("fine")}, b: row{usable: works("ok")},
+			want: Choice{Name: "b", Reason: "configured"}, opened: "b"},
+		{name: "kept, though another is better now", wanted: Auto, kept: Choice{Name: "b", Reason: "old"}, a: row{usable: works("fine")}, b: row{usable: works("ok")},
+			want: Choice{Name: "b", Reason: "old"}, opened: "b"},
+		{name: "kept, and out of order now", wanted: Auto, kept: Choice{Name: "a", Reason: "old"}, a: row{usable: works("fine"), openErr: errors.New("down")}, b: row{usable: works("ok")},
+			wantErr: "down", foreseen: Choice{Name: "a", Reason: "old"}, opened: "a"},
 		{name: "only what has a place", wanted: Auto, a: row{usable: works("fine")}, b: row{usable: works("ok"), named: true},
-			want: Choice{"b", "ok"}, opened: "b"},
+			want: Choice{Name: "b", Reason: "ok"}, opened: "b"},
 		{name: "what has a place does not work", wanted: Auto, a: row{usable: fails("no pool"), named: true}, b: row{usable: works("ok")},
 			wantErr: "no thing can be used here: not a: no pool"},
 	} {
@@ -58,8 +59,8 @@ func TestChoose(t *testing.T) {
 				return func(context.Context) (string, error) { opened += name; return name, err }
 			}
 			options := []option[string]{
-				{"a", c.a.named, c.a.usable, open("a", c.a.openErr)},
-				{"b", c.b.named, c.b.usable, open("b", c.b.openErr)},
+				{"a", c.a.named, nil, c.a.usable, open("a", c.a.openErr)},
+				{"b", c.b.named, nil, c.b.usable, open("b", c.b.openErr)},
 			}
 			if c.foreseen == (Choice{}) {
 				c.foreseen = c.want
@@ -68,7 +69,7 @@ func TestChoose(t *testing.T) {
 			if foreseen != c.foreseen || (err != nil) != (foreseen == Choice{}) || opened != "" {
 				t.Errorf("foreseen %v, %v, opened %q", foreseen, err, opened)
 			}
-			got, choice, err := choose(t.Context(), "thing", c.wanted, c.kept, options)
+			got, choice, err := choose(t.Context(), "thing", c.wanted, c.kept, options, permitAll)
 			if errText(err) != c.wantErr || opened != c.opened {
 				t.Fatalf("error %v, opened %q", err, opened)
 			}
@@ -77,8 +78,35 @@ func TestChoose(t *testing.T) {
 			}
 		})
 	}
-	_, _, err := choose[string](t.Context(), "thing", Auto, Choice{}, nil)
+	_, _, err := choose[string](t.Context(), "thing", Auto, Choice{}, nil, permitAll)
 	if !errs.Is(err, errs.Precondition) {
 		t.Errorf("without options: %v", err)
+	}
+}
+
+func permitAll(Choice) error { return nil }
+
+// TestChooseVeto: what is not permitted is not opened.
+func TestChooseVeto(t *testing.T) {
+	veto := errors.New("not there")
+	options := []option[string]{{
+		name:   "a",
+		place:  func(context.Context) (string, error) { return "/here", nil },
+		usable: func(context.Context) (string, error) { return "fine", nil },
+		open: func(context.Context) (string, error) {
+			t.Error("it was opened")
+			return "", nil
+		},
+	}}
+	for _, wanted := range []string{"a", Auto} {
+		_, chosen, err := choose(t.Context(), "thing", wanted, Choice{}, options, func(c Choice) error {
+			if c.Place != "/here" {
+				t.Errorf("asked about %v", c)
+			}
+			return veto
+		})
+		if !strings.Contains(errText(err), "not there") || chosen.Place != "/here" {
+			t.Errorf("%s: %v, %v", wanted, chosen, err)
+		}
 	}
 }

@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/need"
 )
 
 // TestConfigRefuses: each broken configuration says where and why.
@@ -143,4 +146,43 @@ func FuzzConfig(f *testing.F) {
 			t.Fatalf("not of kind Invalid: %v", err)
 		}
 	})
+}
+
+// TestExampleConfig: the example shows every key, each with its default.
+func TestExampleConfig(t *testing.T) {
+	need.Root(t) // whose defaults they are
+	data, err := os.ReadFile("../scripts/cloned.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := ParseConfig("cloned.yaml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(cfg, DefaultConfig()) {
+		t.Errorf("got  %+v\nwant %+v", cfg, DefaultConfig())
+	}
+	var shown map[string]any
+	if err := yaml.Unmarshal(data, &shown); err != nil {
+		t.Fatal(err)
+	}
+	checkKeys(t, "", reflect.TypeFor[Config](), shown)
+}
+
+func checkKeys(t *testing.T, path string, of reflect.Type, shown map[string]any) {
+	t.Helper()
+	for i := range of.NumField() {
+		field := of.Field(i)
+		key := field.Tag.Get("yaml")
+		if key == "" { // a value's own parts
+			continue
+		}
+		value, ok := shown[key]
+		if !ok {
+			t.Errorf("the example does not show %s%s", path, key)
+		}
+		if nested, ok := value.(map[string]any); ok {
+			checkKeys(t, path+key+".", field.Type, nested)
+		}
+	}
 }

@@ -43,7 +43,9 @@ type Installation struct {
 
 // Choice is a driver or runtime and why it was chosen.
 type Choice struct {
-	Name   string `json:"name"`
+	Name string `json:"name"`
+	// Place is the dataset or directory that a storage driver works in.
+	Place  string `json:"place,omitempty"`
 	Reason string `json:"reason"`
 }
 
@@ -56,6 +58,12 @@ func lockStateDir(dir string) (unlock func() error, err error) {
 		return nil, errs.New(errs.Precondition, "STATE_DIR", "making the state directory: %w", err).
 			WithHint("run cloned as a user that may write there, or set state_dir")
 	}
+	if os.Geteuid() == 0 {
+		// What is secret in it has rights of its own.
+		if err := letThrough(dir); err != nil {
+			return nil, err
+		}
+	}
 	lock := flock.New(filepath.Join(dir, fileLock), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
 	if err != nil {
@@ -67,6 +75,16 @@ func lockStateDir(dir string) (unlock func() error, err error) {
 			WithHint("stop it first, or give this one a state_dir of its own")
 	}
 	return lock.Close, nil
+}
+
+// letThrough lets every user get through a directory of ours to what is in it:
+// databases run as users of their own, and have their volumes there.
+func letThrough(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, info.Mode().Perm()|0o011)
 }
 
 // openInstallation reads the identity of the state directory, and makes it if

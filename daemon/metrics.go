@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, version string) (*Metrics, error) {
 			Help: "Steps taken to make what is observed like what is wanted, by action and result.",
 		}, []string{"action", "result"}),
 		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cloned_clone_exits_total",
+			Name: "cloned_clone_restarts_total",
 			Help: "Times that a clone's database ended by itself, by golden and cause (crash or oom).",
 		}, []string{"golden", "cause"}),
 		reconciles: prometheus.NewHistogramVec(prometheus.HistogramOpts{

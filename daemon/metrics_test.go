@@ -100,10 +100,10 @@ func TestMetricsLint(t *testing.T) {
 func TestMetricValues(t *testing.T) {
 	reg, c := fullRegistry(t, fullPlane())
 	c.sampleOnce(t.Context())
-	want := `# HELP cloned_clone_exits_total Times that a clone's database ended by itself, by golden and cause (crash or oom).
-# TYPE cloned_clone_exits_total counter
-cloned_clone_exits_total{cause="crash",golden="shop"} 1
-cloned_clone_exits_total{cause="oom",golden="shop"} 1
+	want := `# HELP cloned_clone_restarts_total Times that a clone's database ended by itself, by golden and cause (crash or oom).
+# TYPE cloned_clone_restarts_total counter
+cloned_clone_restarts_total{cause="crash",golden="shop"} 1
+cloned_clone_restarts_total{cause="oom",golden="shop"} 1
 # HELP cloned_golden_snapshot_age_seconds Age of a golden's newest snapshot.
 # TYPE cloned_golden_snapshot_age_seconds gauge
 cloned_golden_snapshot_age_seconds{golden="shop"} 90
@@ -123,7 +123,7 @@ cloned_pool_free_bytes 400
 # TYPE cloned_pool_size_bytes gauge
 cloned_pool_size_bytes 1000
 `
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "cloned_clone_exits_total", "cloned_golden_snapshot_age_seconds",
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "cloned_clone_restarts_total", "cloned_golden_snapshot_age_seconds",
 		"cloned_orphans", "cloned_orphan_alarm", "cloned_pool_clones_bytes", "cloned_pool_free_bytes", "cloned_pool_size_bytes"); err != nil {
 		t.Error(err)
 	}

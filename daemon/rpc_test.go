@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/cloned-db/cloned/client"
 	"github.com/cloned-db/cloned/daemon/control"
@@ -231,6 +233,36 @@ func TestShutdownEndsStreams(t *testing.T) {
 	s.shutdown(t.Context()) // which has no end: only the stream's end lets this return
 	if _, err := stream.Recv(); errs.As(err).Reason != "STOPPING" || !errs.As(err).Retryable {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestReflection asks the server for its services, as grpcurl does.
+func TestReflection(t *testing.T) {
+	s, addr, _ := startServer(t, &fakeClones{}, noGroup)
+	conn, err := grpc.NewClient(addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stream, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&reflectionv1.ServerReflectionRequest{
+		MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, service := range resp.GetListServicesResponse().GetService() {
+		names = append(names, service.GetName())
+	}
+	if len(names) != len(s.grpc.GetServiceInfo()) || !slices.Contains(names, "cloned.v1.CloneService") {
+		t.Errorf("got %v", names)
 	}
 }
 

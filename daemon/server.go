@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -62,6 +64,14 @@ func (s *server) register(plane *control.Plane, log *slog.Logger) {
 	clonedv1.RegisterCloneServiceServer(s.grpc, &cloneService{plane: plane, log: log})
 	clonedv1.RegisterGoldenServiceServer(s.grpc, &goldenService{plane: plane})
 	clonedv1.RegisterHostServiceServer(s.grpc, &hostService{plane: plane})
+}
+
+// serve serves a listener until shutdown.
+func (s *server) serve(l net.Listener) error {
+	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
+		return err
+	}
+	return nil
 }
 
 // shutdown refuses new calls, ends streams, and lets other calls finish until
