@@ -293,7 +293,7 @@ func TestDamage(t *testing.T) {
 	for size := 1; size < len(whole); size += 16384 {
 		try(fmt.Sprintf("cut to %d", size), whole[:size])
 	}
-	for at := 0; at < len(whole); at += 1021 {
+	for at := 0; at < len(whole); at += 4093 {
 		raw := bytes.Clone(whole)
 		raw[at] ^= 1 << (at % 8)
 		try(fmt.Sprintf("bit flipped at %d", at), raw)

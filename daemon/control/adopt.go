@@ -162,7 +162,7 @@ func (a *adoption) adoptClones(ctx context.Context, observed Observed) error {
 			}
 			return cmp.Compare(y, x)
 		})
-		port, err := a.p.ports.reserve()
+		port, err := a.p.ports.reserve(id)
 		if err != nil {
 			return err
 		}

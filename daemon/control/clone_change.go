@@ -94,7 +94,7 @@ func (p *Plane) ResumeClone(ctx context.Context, name string, newPort bool) (sta
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	port, err := p.portToResume(ctx, name, newPort)
+	id, port, err := p.portToResume(ctx, name, newPort)
 	if err != nil {
 		return state.Clone{}, err
 	}
@@ -116,34 +116,39 @@ func (p *Plane) ResumeClone(ctx context.Context, name string, newPort bool) (sta
 	switch now, ok := p.store.View().CloneNamed(name); {
 	case port == 0:
 	case ok && now.Port == port:
-		p.ports.release(old)
+		p.ports.release(old, now.ID)
 	default:
-		p.ports.release(port)
+		p.ports.release(port, id)
 	}
 	return c, err
 }
 
 // portToResume returns another port for a clone whose own is taken by something
-// else, or 0 if it can keep its own.
-func (p *Plane) portToResume(ctx context.Context, name string, newPort bool) (int, error) {
+// else, or 0 if it can keep its own; and its ID.
+func (p *Plane) portToResume(ctx context.Context, name string, newPort bool) (id string, port int, err error) {
 	c, err := p.GetClone(name)
 	if err != nil || c.State == state.CloneReady || c.Next != 0 || c.Generation == 0 {
-		return 0, err // it runs, or can't be resumed now
+		return c.ID, 0, err // it runs, or can't be resumed now
 	}
 	i, err := p.cfg.Runtime.Inspect(ctx, cloneName(c.ID, c.Generation))
 	var now part
 	if err == nil {
 		now.see(i)
 	} else if !errs.Is(err, errs.NotFound) {
-		return 0, err
+		return c.ID, 0, err
 	}
 	if now.running { // the port's holder is the clone itself
-		return 0, nil
+		return c.ID, 0, nil
 	}
-	if err = p.ports.probe(c.Port); err == nil || !newPort {
-		return 0, err
+	taken := p.ports.probe(c.Port)
+	switch {
+	case taken == nil:
+		return c.ID, 0, nil
+	case !newPort:
+		return c.ID, 0, taken.WithHint("free it, or resume with --new-port")
 	}
-	return p.ports.reserve()
+	port, err = p.ports.reserve(c.ID)
+	return c.ID, port, err
 }
 
 // ResetClone puts a clone back to a snapshot of its golden: a new generation is

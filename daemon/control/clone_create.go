@@ -64,7 +64,7 @@ func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clo
 func (p *Plane) abandon(c state.Clone) {
 	p.drop(c.ID)
 	if _, written := p.store.View().Clone(c.ID); !written {
-		p.ports.release(c.Port)
+		p.ports.release(c.Port, c.ID)
 	}
 }
 
@@ -193,18 +193,18 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
 		return state.Clone{}, err
 	}
-	port, err := req.Port, error(nil)
+	id, port, err := newID(), req.Port, error(nil)
 	if port == 0 {
-		port, err = p.ports.reserve()
+		port, err = p.ports.reserve(id)
 	} else {
-		err = p.ports.reserveOne(port)
+		err = p.ports.reserveOne(port, id)
 	}
 	if err != nil {
 		return state.Clone{}, err
 	}
 	now := p.now().Round(0)
 	return state.Clone{
-		ID: newID(), Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner,
+		ID: id, Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner,
 		Labels: req.Labels, Protect: req.Protect, Spec: req.spec(),
 		Created: now, Expires: p.expiry(req.TTL), Addr: p.cfg.Addr, Port: port,
 		Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,

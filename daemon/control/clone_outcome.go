@@ -196,9 +196,15 @@ func (r *cloneRun) expire(c state.Clone) error {
 func (r *cloneRun) dropTrash(c state.Clone, g int64) error {
 	out, err := r.commit(c, func(c *state.Clone) {
 		c.Trash = slices.DeleteFunc(c.Trash, func(have int64) bool { return have == g })
+		if len(c.Generations()) == 0 { // a failed create: only its record is left
+			c.Port = 0
+		}
 	})
 	if err != nil {
 		return err
+	}
+	if out.Port != c.Port {
+		r.p.ports.release(c.Port, c.ID)
 	}
 	r.tell(out, nil)
 	return nil
@@ -216,10 +222,7 @@ func (r *cloneRun) forget(c state.Clone) error {
 	if err != nil {
 		return err
 	}
-	p.ports.release(c.Port)
-	p.mu.Lock()
-	delete(p.deadlines, c.ID)
-	p.mu.Unlock()
+	p.ports.release(c.Port, c.ID)
 	p.finish(c, "clone deleted", nil)
 	p.waiters.tell(cloneKey(c.ID), news{})
 	for _, id := range []string{c.Snapshot, c.NextSnapshot} {

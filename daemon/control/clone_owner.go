@@ -114,10 +114,11 @@ func (r *cloneRun) giveUp(ctx context.Context, c state.Clone, doing string, err 
 }
 
 // tellKept tells those who wait for a deletion that the rest of it waits for
-// descendants.
+// descendants. All instances are gone by then, so the port is free.
 func (r *cloneRun) tellKept(c state.Clone, known parts) {
 	for _, part := range known {
 		if part.kept && c.State == state.CloneDeleting {
+			r.p.ports.release(c.Port, c.ID)
 			r.p.waiters.tell(cloneKey(c.ID), news{clone: &c, err: errKept})
 			return
 		}

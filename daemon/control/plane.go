@@ -64,7 +64,7 @@ func New(cfg Config) (*Plane, error) {
 	p.owners = newOwners(p.ctx, cfg.Now, p.own)
 	for c := range view.Clones() {
 		if c.Port != 0 {
-			p.ports.hold(c.Port)
+			p.ports.hold(c.Port, c.ID)
 		}
 	}
 	return p, nil

@@ -16,26 +16,28 @@ type ports struct {
 	first, last int
 
 	mu   sync.Mutex
-	next int // where the search goes on: a port just let go of is not reused at once
-	used map[int]bool
+	next int            // where the search goes on: a port just let go of is not reused at once
+	used map[int]string // to the ID of the clone that has it
 }
 
 func newPorts(addr string, first, last int) *ports {
-	return &ports{addr: addr, first: first, last: last, next: first, used: map[int]bool{}}
+	return &ports{addr: addr, first: first, last: last, next: first, used: map[int]string{}}
 }
 
 // hold marks a port as used without trying it: a clone's record has it.
-func (p *ports) hold(port int) {
+func (p *ports) hold(port int, clone string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.used[port] = true
+	p.used[port] = clone
 }
 
-// release gives a port back.
-func (p *ports) release(port int) {
+// release gives a port back, if the clone has it.
+func (p *ports) release(port int, clone string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.used, port)
+	if p.used[port] == clone {
+		delete(p.used, port)
+	}
 }
 
 // free says how many ports no clone has.
@@ -52,23 +54,23 @@ func (p *ports) free() int {
 }
 
 // reserve returns a port that no clone has and nothing listens on.
-func (p *ports) reserve() (int, error) {
+func (p *ports) reserve(clone string) (int, error) {
 	for range p.last - p.first + 1 {
-		port, ok := p.take()
+		port, ok := p.take(clone)
 		if !ok {
 			break
 		}
 		if p.probe(port) == nil {
 			return port, nil
 		}
-		p.release(port)
+		p.release(port, clone)
 	}
 	return 0, errs.New(errs.Exhausted, "PORTS_EXHAUSTED", "no port from %d to %d is free on %s", p.first, p.last, p.addr).
 		WithHint("delete clones, or configure a larger range of ports")
 }
 
 // take marks the next unused port of the range.
-func (p *ports) take() (port int, ok bool) {
+func (p *ports) take(clone string) (port int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range p.last - p.first + 1 {
@@ -76,8 +78,8 @@ func (p *ports) take() (port int, ok bool) {
 		if p.next++; p.next > p.last {
 			p.next = p.first
 		}
-		if !p.used[port] {
-			p.used[port] = true
+		if p.used[port] == "" {
+			p.used[port] = clone
 			return port, true
 		}
 	}
@@ -85,31 +87,35 @@ func (p *ports) take() (port int, ok bool) {
 }
 
 // reserveOne reserves the port that was asked for.
-func (p *ports) reserveOne(port int) error {
+func (p *ports) reserveOne(port int, clone string) error {
 	if port < p.first || port > p.last {
 		return errs.Fieldf("port", "%d is outside the range %d to %d", port, p.first, p.last)
 	}
+	const hint = "ask for another port, or for none to get the next free one"
 	p.mu.Lock()
-	taken := p.used[port]
-	p.used[port] = true
+	holder := p.used[port]
+	if holder == "" {
+		p.used[port] = clone
+	}
 	p.mu.Unlock()
-	if taken {
-		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d belongs to another clone", port).
-			WithHint("ask for another port, or for none to get the next free one")
+	if holder != "" {
+		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d belongs to another clone", port).WithHint(hint)
 	}
 	if err := p.probe(port); err != nil {
-		p.release(port)
-		return err
+		p.release(port, clone)
+		return err.WithHint(hint)
 	}
 	return nil
 }
 
 // probe says whether something listens on the port.
-func (p *ports) probe(port int) error {
+func (p *ports) probe(port int) *errs.Error {
 	l, err := net.Listen("tcp", net.JoinHostPort(p.addr, strconv.Itoa(port)))
 	if err != nil {
-		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d on %s is taken by another program: %w", port, p.addr, err).
-			WithHint("free it, or resume with --new-port")
+		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d on %s is taken by another program: %w", port, p.addr, err)
 	}
-	return l.Close()
+	if err := l.Close(); err != nil {
+		return errs.New(errs.Internal, "PORT_PROBE", "port %d on %s: %w", port, p.addr, err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
@@ -14,11 +15,19 @@ import (
 // errs.Precondition (STATE_MISSING) if the state has never held anything and
 // volumes or instances of ours are there. A Plane runs once.
 func (p *Plane) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
 	defer func() {
+		stop()
 		p.cancel()
 		p.owners.close()
 	}()
-	events := p.cfg.Runtime.Events(ctx)
+	p.owners.start(func() {
+		for e := range p.cfg.Runtime.Events(ctx) {
+			if id, g, isClone := parseCloneName(e.ID); isClone {
+				p.happened(id, g)
+			}
+		}
+	})
 	ticker := time.NewTicker(p.cfg.ReconcileEvery)
 	defer ticker.Stop()
 	suspects := map[Orphan]bool{}
@@ -27,21 +36,10 @@ func (p *Plane) Run(ctx context.Context) error {
 		if suspects, err = p.pass(ctx, suspects); err != nil {
 			return err
 		}
-		for again := false; !again; {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-ticker.C:
-				again = true
-			case e, ok := <-events:
-				if !ok {
-					events = nil // it is closed with ctx
-					continue
-				}
-				if id, g, isClone := parseCloneName(e.ID); isClone {
-					p.happened(id, g)
-				}
-			}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
 	}
 }
@@ -102,8 +100,13 @@ func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]
 	return suspects, nil
 }
 
+// observeTimeout bounds how long a hanging backend keeps a pass from failing.
+const observeTimeout = 2 * time.Minute
+
 // observe looks at everything, after mending what instances share.
 func (p *Plane) observe(ctx context.Context) (Observed, error) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
 	if err := p.setUp(ctx, true); err != nil {
 		return Observed{}, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
 	}
@@ -151,6 +154,10 @@ func (p *Plane) want() Want {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	maps.DeleteFunc(p.deadlines, func(id string, _ deadline) bool {
+		_, there := view.Clone(id)
+		return !there
+	})
 	for id := range p.refreshing {
 		w.Live[id] = true
 	}
