@@ -69,10 +69,18 @@ func hasContent(doc *ast.DocumentNode) bool {
 func syntaxError(name string, err error) error {
 	var positioned yaml.Error
 	if errors.As(err, &positioned) && positioned.GetToken() != nil {
-		at := positioned.GetToken().Position
-		return errs.New(errs.Invalid, "INVALID_CONFIG", "%s: line %d, column %d: %s", name, at.Line, at.Column, positioned.GetMessage())
+		at := positioned.GetToken()
+		return errs.New(errs.Invalid, "INVALID_CONFIG", "%s: line %d, column %d: %s%s", name, at.Position.Line, at.Position.Column, keyOf(at), positioned.GetMessage())
 	}
 	return errs.New(errs.Invalid, "INVALID_CONFIG", "%s: %w", name, err)
+}
+
+// keyOf returns "KEY: " for the token of a value.
+func keyOf(value *token.Token) string {
+	if colon := value.Prev; colon != nil && colon.Type == token.MappingValueType && colon.Prev != nil {
+		return colon.Prev.Value + ": "
+	}
+	return ""
 }
 
 func configError(name string, at *token.Token, format string, args ...any) *errs.Error {

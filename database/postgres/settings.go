@@ -116,7 +116,7 @@ var modest = []given{
 }
 
 // disposable is for clones whose data need not survive a crash of the host.
-var disposable = settings{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+var disposable = settings{"fsync": "off", "full_page_writes": "off"}
 
 // durable is for those whose data must.
 var durable = settings{"fsync": "on", "full_page_writes": "on"}

@@ -104,8 +104,9 @@ func TestBadInput(t *testing.T) {
 		}
 		t.Run("port in use", func(t *testing.T) {
 			port := e.PortFirst + 50
-			defer e.Occupy(port)()
+			free := e.Occupy(port)
 			r := e.Try("create", "x", "--port", itoa(port))
+			free()
 			if r.Code != 7 || !strings.Contains(r.Stderr, itoa(port)) {
 				t.Errorf("exit %d, want 7 and the port named: %s", r.Code, r.Stderr)
 			}

@@ -31,8 +31,8 @@ func (e *Env) SnapshotName(id string) string {
 	if e.Driver == "btrfs" {
 		root = e.poolMount()
 	}
-	found := strings.Fields(e.run("find", root, "-maxdepth", "4", "-name", "g-"+id+"@ready"))
-	if len(found) != 1 {
+	found, err := filepath.Glob(filepath.Join(root, "*/s/g-"+id+"/ready"))
+	if err != nil || len(found) != 1 {
 		e.t.Fatalf("snapshot of %s: %v", id, found)
 	}
 	return found[0]
