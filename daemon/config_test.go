@@ -19,10 +19,10 @@ func TestConfigRefuses(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
 	for _, c := range []struct{ name, yaml, want string }{
 		{"unknown key", "state_dir: /s\nliste: []\n", `c.yaml: line 2, column 1: unknown field "liste"`},
-		{"unknown nested key", "storage:\n  zfs:\n    pool: tank\n", `c.yaml: line 3, column 5: unknown field "pool"`},
+		{"unknown nested key", "storage:\n  zfs:\n    pool: tank\n", `c.yaml: line 3, column 5: zfs: unknown field "pool"`},
 		{"key twice", "state_dir: /s\nstate_dir: /t\n", `c.yaml: line 2, column 1: mapping key "state_dir" already defined`},
-		{"not YAML", "listen: [\n", "c.yaml: line 1, column 9: sequence end token ']' not found"},
-		{"a tab", "log:\n\tlevel: info\n", "c.yaml: line 2, column 1: found character '\t'"},
+		{"not YAML", "listen: [\n", "c.yaml: line 1, column 9: listen: sequence end token ']' not found"},
+		{"a tab", "log:\n\tlevel: info\n", "c.yaml: line 2, column 1: log: found character '\t'"},
 		{"a list", "- a\n", "c.yaml: line 1, column 1: sequence was used where mapping is expected"},
 		{"null", "null\n", "c.yaml: line 1, column 1: null was used where mapping is expected"},
 		{"two documents", "state_dir: /s\n---\nlisten: []\n", "c.yaml: line 2, column 1: a second YAML document"},
