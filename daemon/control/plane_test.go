@@ -3,14 +3,15 @@ package control_test
 import (
 	"context"
 	"maps"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cloned-db/cloned/daemon/control"
+	"github.com/cloned-db/cloned/daemon/control/controltest"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
 )
 
 func TestLifeOfAClone(t *testing.T) {
@@ -176,262 +177,6 @@ func TestDeleteDuringCreate(t *testing.T) {
 	r.atRest()
 }
 
-func TestCrash(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, func(c *control.Config) { c.ReconcileEvery = time.Hour }) // by the event alone
-	r.golden("shop")
-	c := r.create("main")
-	r.write(c, "mine")
-	r.world.Crash(instance(c), 137, true)
-	r.eventually("restarted", func() error {
-		if c = r.get("main"); c.Restarts != 1 || c.State != state.CloneReady {
-			return errInjected
-		}
-		return nil
-	})
-	if c.OOMKills != 1 || r.read(c) != "mine" {
-		t.Errorf("after the crash: %+v", c)
-	}
-	// The second crash in a row waits a second.
-	r.world.Crash(instance(c), 1, false)
-	c = r.eventuallyState("main", state.CloneCrashed)
-	if wait := time.Until(c.NextRestart); wait <= 0 || wait > time.Second || !strings.Contains(c.Message, "exit code 1") {
-		t.Errorf("the second restart is due in %v: %s", wait, c.Message)
-	}
-	r.eventuallyState("main", state.CloneReady)
-}
-
-func TestHostRestart(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.golden("shop")
-	a, b := r.create("a"), r.create("b")
-	r.write(a, "A")
-	if _, err := r.plane.SuspendClone(r.ctx(), "b"); err != nil {
-		t.Fatal(err)
-	}
-	r.stop()
-	r.world.Restart()
-	r.start()
-	r.eventually("noticed", func() error {
-		if r.get("a").Restarts != 1 {
-			return errInjected
-		}
-		return nil
-	})
-	r.eventuallyState("a", state.CloneReady)
-	r.atRest()
-	if now := r.get("a"); now.Port != a.Port || r.read(now) != "A" {
-		t.Errorf("a is now %+v", now)
-	}
-	if r.get("b").State != state.CloneSuspended {
-		t.Errorf("b, which was %s, is %s", b.State, r.get("b").State)
-	}
-}
-
-func TestVanishedVolume(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.golden("shop")
-	c := r.create("main")
-	r.world.Take(instance(c), true)
-	c = r.eventuallyState("main", state.CloneFailed)
-	if !strings.Contains(c.Message, "vanished") {
-		t.Errorf("message %q", c.Message)
-	}
-	if _, err := r.plane.ResumeClone(r.ctx(), "main", false); !errs.Is(err, errs.Corrupt) {
-		t.Errorf("resume: %v", err)
-	}
-	if c, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true}); err != nil || c.State != state.CloneReady {
-		t.Errorf("reset: %s, %v", c.State, err)
-	}
-	r.atRest()
-}
-
-func TestFailedListDoesNothing(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.golden("shop")
-	c := r.create("main")
-	for _, call := range []string{"driver.List", "runtime.List", "driver.Stat", "runtime.Inspect"} {
-		r.world.Fail(call, errs.New(errs.Unavailable, "TEST", "away"))
-	}
-	r.eventually("degraded", func() error {
-		if len(r.plane.Status(r.ctx()).Degraded) == 0 {
-			return errInjected
-		}
-		return nil
-	})
-	if now := r.get("main"); now.State != state.CloneReady || r.read(c) == "" {
-		t.Errorf("the clone is %s: %s", now.State, now.Message)
-	}
-	for _, call := range []string{"driver.List", "runtime.List", "driver.Stat", "runtime.Inspect"} {
-		r.world.Fail(call, nil)
-	}
-	r.eventually("mended", func() error {
-		if d := r.plane.Status(r.ctx()).Degraded; len(d) > 0 {
-			return errs.New(errs.Internal, "TEST", "%v", d)
-		}
-		return nil
-	})
-}
-
-func TestSweep(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.golden("shop")
-	c := r.create("main")
-	r.world.Plant("c-aaaaaaaaaa-1")
-	r.atRest() // it is swept
-	// A generation newer than the record knows is evidence of an old state.
-	newer := "c-" + c.ID + "-9"
-	r.world.Plant(newer)
-	r.eventually("named", func() error {
-		for _, d := range r.plane.Status(r.ctx()).Degraded {
-			if strings.Contains(d, newer) {
-				return nil
-			}
-		}
-		return errInjected
-	})
-	if !strings.Contains(strings.Join(r.world.Things(), " "), newer) {
-		t.Error("it was swept")
-	}
-	// Too many at once are not swept.
-	for _, id := range strings.Fields("aaaaaaaaaa bbbbbbbbbb cccccccccc dddddddddd eeeeeeeeee ffffffffff") {
-		r.world.Plant("c-" + id + "-1")
-	}
-	r.eventually("alarm", func() error {
-		for _, d := range r.plane.Status(r.ctx()).Degraded {
-			if strings.Contains(d, "6 orphans") {
-				return nil
-			}
-		}
-		return errInjected
-	})
-	if got := len(r.world.Things()); got != 2+2+1+6 {
-		t.Errorf("%d things are left: %v", got, r.world.Things())
-	}
-}
-
-func TestEmptyStateIsRefused(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.golden("shop")
-	r.create("main")
-	before := r.world.Things()
-	r.stop()
-	r.path += ".new"
-	r.open()
-	if err := r.plane.Run(r.ctx()); !errs.Is(err, errs.Precondition) || errs.As(err).Reason != "STATE_MISSING" {
-		t.Fatalf("run: %v", err)
-	}
-	if _, _, err := r.plane.CreateGolden(r.ctx(), goldenRequest("new"), nil); err == nil {
-		t.Error("a golden could be made meanwhile")
-	}
-	if got := r.world.Things(); len(got) != len(before) {
-		t.Errorf("left is %v", got)
-	}
-	if err := r.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.path = strings.TrimSuffix(r.path, ".new")
-	r.start()
-}
-
-func TestRefresh(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	first := r.golden("shop")
-	old := r.create("old")
-	var phases []string
-	second, err := r.plane.RefreshGolden(r.ctx(), "shop", func(p control.Progress) {
-		if n := len(phases); n == 0 || phases[n-1] != p.Phase {
-			phases = append(phases, p.Phase)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Join(phases, " "); got != "probe fill prepare snapshot" {
-		t.Errorf("phases %s", got)
-	}
-	if c := r.create("new"); c.Snapshot != second.ID || second.ID == first.ID {
-		t.Errorf("the new clone is of %s", c.Snapshot)
-	}
-	if err := r.plane.DeleteSnapshot(r.ctx(), first.ID); err != nil {
-		t.Fatal(err)
-	}
-	if list, _ := r.plane.ListSnapshots("shop"); len(list) != 1 {
-		t.Errorf("there are %d snapshots", len(list))
-	}
-	// A hidden snapshot can be reset to as long as a clone of it lives.
-	if c, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "old", Wait: true}); err != nil || c.Snapshot != first.ID {
-		t.Errorf("reset to a hidden snapshot: %v", err)
-	}
-	if err := r.plane.DeleteSnapshot(r.ctx(), second.ID); !errs.Is(err, errs.Precondition) {
-		t.Errorf("delete of the last snapshot: %v", err)
-	}
-	if c, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "old", Newest: true, Wait: true}); err != nil || c.Snapshot != second.ID {
-		t.Errorf("reset to the newest: %v", err)
-	}
-	r.atRest() // the first snapshot is collected
-	if err := r.plane.DeleteGolden(r.ctx(), "shop"); !errs.Is(err, errs.Precondition) || !strings.Contains(err.Error(), "old") {
-		t.Errorf("delete of a golden with clones: %v", err)
-	}
-	if deleted, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{Golden: "shop"}); err != nil || len(deleted) != 2 {
-		t.Errorf("delete: %v, %v", deleted, err)
-	}
-	if err := r.plane.DeleteGolden(r.ctx(), "shop"); err != nil {
-		t.Fatal(err)
-	}
-	r.eventually("gone", func() error {
-		if left := r.world.Things(); len(left) > 0 {
-			return errs.New(errs.Internal, "TEST", "left %v", left)
-		}
-		return nil
-	})
-	_ = old
-}
-
-func TestInPlace(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	r.world.SetForeign("tank/replica", "live")
-	src := state.GoldenSource{Kind: "inplace", Dataset: "tank/replica"}
-	if _, _, err := r.plane.CreateGolden(r.ctx(), control.CreateGoldenRequest{Name: "shop", Source: src}, nil); err != nil {
-		t.Fatal(err)
-	}
-	if c := r.create("main"); r.read(c) != "live, prepared" {
-		t.Errorf("the clone reads %q", r.read(c))
-	}
-	r.atRest()
-}
-
-func TestCancelledRefreshLeavesNothing(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	ctx, cancel := context.WithCancel(r.ctx())
-	_, _, err := r.plane.CreateGolden(ctx, goldenRequest("shop"), func(p control.Progress) {
-		if p.Phase == control.PhasePrepare {
-			r.world.Fail("engine.Prepare", ctx.Err())
-			cancel()
-			r.world.Fail("engine.Prepare", ctx.Err())
-		}
-	})
-	if err == nil {
-		t.Fatal("it went through")
-	}
-	if left := r.world.Things(); len(left) > 0 {
-		t.Errorf("left %v", left)
-	}
-	if _, _, err := r.plane.GetGolden("shop"); !errs.Is(err, errs.NotFound) {
-		t.Errorf("the golden: %v", err)
-	}
-	r.world.Fail("engine.Prepare", nil)
-	r.golden("shop")
-}
-
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *control.Config) { c.ReconcileEvery = time.Hour })
@@ -463,19 +208,58 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// TestRunEndsItsGoroutines looks for goroutines of this package by their stacks.
-func TestRunEndsItsGoroutines(t *testing.T) {
+// TestClientGoesAway: what a client has asked for is done without it.
+func TestClientGoesAway(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.golden("shop")
-	r.create("main")
-	if _, _, err := r.plane.Watch(context.Background(), 0, control.CloneFilter{}); err != nil {
+	r.world.Fail("engine.Ready", errs.New(errs.Unavailable, "TEST", "not yet"))
+	ctx, cancel := context.WithCancel(r.ctx())
+	result := make(chan error, 1)
+	go func() {
+		_, _, err := r.plane.CreateClone(ctx, control.CreateRequest{Name: "main", Golden: "shop", Wait: true})
+		result <- err
+	}()
+	r.eventuallyState("main", state.CloneCreating)
+	cancel()
+	if err := <-result; !errs.Is(err, errs.Unavailable) {
+		t.Errorf("the client is told %v", err)
+	}
+	r.world.Fail("engine.Ready", nil)
+	r.eventuallyState("main", state.CloneReady)
+	r.atRest()
+}
+
+// TestDeleteWithDescendants: a clone that others descend from is gone for users
+// at once, and its volume is collected when the last descendant has gone.
+func TestDeleteWithDescendants(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	c := r.create("main")
+	d := controltest.Driver{Session: r.session}
+	if _, err := r.plane.SuspendClone(r.ctx(), "main"); err != nil {
 		t.Fatal(err)
 	}
-	r.stop()
-	buf := make([]byte, 1<<20)
-	for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		if strings.Contains(g, "control.(*") && !strings.Contains(g, "testing.tRunner") {
-			t.Errorf("still there:\n%s", g)
-		}
+	child, err := d.Snapshot(t.Context(), storage.Own(instance(c)), "x")
+	if err != nil {
+		t.Fatal(err)
 	}
+	if err := r.plane.DeleteClone(r.ctx(), "main", true); err != nil {
+		t.Fatal("delete:", err)
+	}
+	if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {
+		t.Errorf("get: %v", err)
+	}
+	if free := r.plane.Status(r.ctx()).PortsFree; free != 500 {
+		t.Errorf("%d ports are free", free)
+	}
+	r.create("main") // the name is free
+	if things := strings.Join(r.world.Things(), " "); !strings.Contains(things, "volume "+instance(c)) {
+		t.Errorf("the volume is gone: %s", things)
+	}
+	if err := d.DestroySnapshot(t.Context(), child.Ref); err != nil {
+		t.Fatal(err)
+	}
+	r.atRest()
 }
