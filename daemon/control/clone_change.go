@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
@@ -222,15 +223,13 @@ func (p *Plane) ask(ctx context.Context, name, op string, u until, change func(*
 	}
 	key, id := cloneKey(c.ID), c.ID
 	var done *waiter
-	asked := make(chan struct{})
+	var since atomic.Uint64 // the revision of the change: older news is of no interest
 	if u != nil {
 		done = p.waiters.add(key, func(n news) (bool, error) {
-			select {
-			case <-asked:
-				return u(n)
-			default: // news of before the change
+			if at := since.Load(); at == 0 || n.clone != nil && n.clone.Revision < at {
 				return false, nil
 			}
+			return u(n)
 		})
 		defer p.waiters.drop(key, done)
 	}
@@ -238,9 +237,12 @@ func (p *Plane) ask(ctx context.Context, name, op string, u until, change func(*
 		if c.ID != id {
 			return errDeleted()
 		}
-		return change(tx, c)
+		err := change(tx, c)
+		if since.Store(tx.Revision() + 1); errors.Is(err, errUnchanged) {
+			since.Store(c.Revision)
+		}
+		return err
 	})
-	close(asked)
 	switch {
 	case errors.Is(err, errUnchanged):
 		p.owners.wake(key)

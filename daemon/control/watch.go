@@ -11,7 +11,8 @@ import (
 const watchBatch = 256
 
 // Watch reports changes of clones after the revision from; from 0 first a put
-// of each clone present. Events are selected by the clone as it is in them.
+// of each clone present, of which only the last has a revision, for one can't go
+// on in the middle of them. Events are selected by the clone as it is in them.
 // errs.Conflict (REVISION_EXPIRED) if what came after the revision is no longer
 // kept: then list and watch anew. The channel is closed when ctx ends, or when
 // the consumer is so slow that events it has not had are no longer kept; the
@@ -23,8 +24,11 @@ func (p *Plane) Watch(ctx context.Context, from uint64, f CloneFilter) (<-chan E
 		from = view.Revision()
 		for c := range view.ClonesByName("") {
 			if f.matches(c) {
-				first = append(first, Event{Revision: from, Type: EventPut, Clone: c})
+				first = append(first, Event{Type: EventPut, Clone: c})
 			}
+		}
+		if n := len(first); n > 0 {
+			first[n-1].Revision = from
 		}
 	} else if _, complete := view.EventsAfter(from, 1); !complete {
 		return nil, nil, errs.New(errs.Conflict, "REVISION_EXPIRED", "what changed after revision %d is no longer kept", from).
