@@ -192,8 +192,8 @@ type Engine interface {
 	// keep clones harmless.
 	CheckSettings(settings map[string]string) error
 	// CheckImage returns errs.Precondition (ReasonVersion) unless the image
-	// provides the major version.
-	CheckImage(ctx context.Context, rt container.Runtime, image string, major int) error
+	// provides the major version. taskID is for the task that asks it.
+	CheckImage(ctx context.Context, rt container.Runtime, taskID, image string, major int) error
 	// Probe finds out what a source is before anything is made: its version and
 	// size in bytes. For SourceDirectory it also refuses what Fill would refuse.
 	Probe(ctx context.Context, src Source) (facts Facts, size int64, err error)

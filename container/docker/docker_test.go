@@ -2,6 +2,8 @@ package docker_test
 
 import (
 	"context"
+	"crypto/rand"
+	"strings"
 	"testing"
 
 	"github.com/cloned-db/cloned/container"
@@ -22,8 +24,10 @@ func opener(instance string) func() (container.Runtime, error) {
 func TestConformance(t *testing.T) {
 	need.Root(t)
 	need.Docker(t)
+	// What an aborted run left behind must not be taken for this one's.
+	installation := strings.ToLower(rand.Text()[:8])
 	containertest.Run(t, containertest.Subject{
-		Open: opener("conform1"), OpenOther: opener("conform2"),
+		Open: opener(installation), OpenOther: opener("x" + installation),
 		Image: image, AbsentImage: "localhost:1/no/such/image:1",
 	})
 }

@@ -162,10 +162,11 @@ const (
 type knowledge struct {
 	clones    map[string]state.Clone
 	snapshots map[string]state.Snapshot
+	live      map[string]bool
 }
 
 func known(want Want) knowledge {
-	k := knowledge{map[string]state.Clone{}, map[string]state.Snapshot{}}
+	k := knowledge{clones: map[string]state.Clone{}, snapshots: map[string]state.Snapshot{}, live: want.Live}
 	for _, c := range want.Clones {
 		k.clones[c.ID] = c
 	}
@@ -192,7 +193,7 @@ func (k knowledge) ofSnapshot(id string, named bool) standing {
 	if !named {
 		return stranger
 	}
-	if _, has := k.snapshots[id]; has {
+	if _, has := k.snapshots[id]; has || k.live[id] {
 		return recorded
 	}
 	return orphaned

@@ -164,15 +164,22 @@ func (p *Plane) want() Want {
 	return w
 }
 
-// missing refuses a state that knows nothing of what is there.
+// missing refuses a state that knows nothing of what is there. Tasks do not
+// count: the first refresh may just have started one, and what a task works on
+// is a volume.
 func missing(o Observed) error {
-	n := len(o.Inventory.Volumes) + len(o.Inventory.Snapshots) + len(o.Instances)
-	if n == 0 {
+	instances := 0
+	for _, i := range o.Instances {
+		if !i.Task {
+			instances++
+		}
+	}
+	if len(o.Inventory.Volumes)+len(o.Inventory.Snapshots)+instances == 0 {
 		return nil
 	}
 	return errs.New(errs.Precondition, "STATE_MISSING",
 		"the state is empty, but %d volumes, %d snapshots and %d instances of this installation are there",
-		len(o.Inventory.Volumes), len(o.Inventory.Snapshots), len(o.Instances)).
+		len(o.Inventory.Volumes), len(o.Inventory.Snapshots), instances).
 		WithHint("put the state file back, or start with --adopt to rebuild what can be rebuilt")
 }
 

@@ -64,10 +64,12 @@ func (p *Plane) refresh(ctx context.Context, g state.Golden, progress func(Progr
 
 func (r *refreshRun) run(ctx context.Context, admit func(*state.Tx) error) (state.Snapshot, error) {
 	p, id := r.p, r.snapshot.ID
+	// From the probe on: its task has no record yet, and is no orphan.
+	p.setRefreshing(id, true)
 	if err := r.during(PhaseProbe, func() error { return r.probe(ctx) }); err != nil {
+		p.setRefreshing(id, false)
 		return state.Snapshot{}, err
 	}
-	p.setRefreshing(id, true)
 	err := p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			if err := admit(tx); err != nil {
@@ -134,7 +136,7 @@ func (r *refreshRun) probe(ctx context.Context) (err error) {
 	if r.snapshot.ImageID, err = p.cfg.Runtime.EnsureImage(ctx, image); err != nil {
 		return err
 	}
-	if err := r.engine.CheckImage(ctx, p.cfg.Runtime, r.snapshot.ImageID, facts.Major); err != nil {
+	if err := r.engine.CheckImage(ctx, p.cfg.Runtime, taskPrefix(r.snapshot.ID)+"-image", r.snapshot.ImageID, facts.Major); err != nil {
 		return err
 	}
 	if err := p.setUp(ctx, false); err != nil {

@@ -2,13 +2,11 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/database"
@@ -78,10 +76,10 @@ func hostProcesses(runtime string) bool { return runtime == "process" }
 var versionLine = regexp.MustCompile(`^postgres \(PostgreSQL\) ([0-9]+)`)
 
 // CheckImage implements database.Engine.
-func (*Engine) CheckImage(ctx context.Context, rt container.Runtime, image string, major int) error {
+func (*Engine) CheckImage(ctx context.Context, rt container.Runtime, taskID, image string, major int) error {
 	var output []string
 	err := rt.Run(ctx, container.Task{
-		ID:    "pg-version-" + strings.ToLower(rand.Text()[:16]),
+		ID:    taskID,
 		Image: image, Argv: []string{"postgres", "--version"}, User: rt.DefaultUser(),
 		Output: func(line string) { output = append(output, line) },
 	})

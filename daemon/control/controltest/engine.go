@@ -25,7 +25,7 @@ func (e Engine) CheckSource(database.Source) error { return nil }
 
 func (e Engine) CheckSettings(map[string]string) error { return nil }
 
-func (e Engine) CheckImage(context.Context, container.Runtime, string, int) error {
+func (e Engine) CheckImage(context.Context, container.Runtime, string, string, int) error {
 	return e.call("engine.CheckImage", "", func(*World) error { return nil })
 }
 
