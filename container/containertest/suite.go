@@ -27,6 +27,8 @@ type Subject struct {
 	Image string
 	// AbsentImage is not there and can't be had.
 	AbsentImage string
+	// NetworkNoneIsHost says that the runtime can't keep NetworkNone.
+	NetworkNoneIsHost bool
 }
 
 // Run runs the suite. At its end nothing is left.

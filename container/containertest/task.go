@@ -149,6 +149,9 @@ func (s suite) taskNetwork(t *testing.T) {
 		}
 		return names
 	}
+	if s.NetworkNoneIsHost {
+		t.Skip("the runtime can't keep tasks from the network here")
+	}
 	for _, name := range interfaces(container.NetworkNone) {
 		// Tunnels' stubs appear in each network namespace, and lead nowhere.
 		if name != "lo" && !slices.Contains([]string{"tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"}, name) && !strings.HasPrefix(name, "ifb") {

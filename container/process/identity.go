@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
-	"github.com/cloned-db/cloned/errs"
+	"golang.org/x/sys/unix"
 )
 
-// identity names a process for good: IDs are reused, an ID with its start time
+// identity names a process for good: PIDs are reused, a PID with its start time
 // in one boot is not.
 type identity struct {
 	PID int `json:"pid"`
@@ -50,98 +47,71 @@ func stat(pid int) (start uint64, state byte, err error) {
 	return start, fields[0][0], err
 }
 
-// alive says whether this very process still runs. A zombie does not.
-func (id identity) alive() (bool, error) {
-	boot, err := bootID()
+// open returns a descriptor that stands for this very process, whatever becomes
+// of its PID; nil if the process has ended.
+func (id identity) open(boot string) (*os.File, error) {
+	if id.PID == 0 || id.Boot != boot {
+		return nil, nil
+	}
+	fd, err := unix.PidfdOpen(id.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, nil
+	}
 	if err != nil {
-		return false, err
+		return nil, os.NewSyscallError("pidfd_open", err)
 	}
-	if boot != id.Boot {
-		return false, nil
-	}
+	// Only now can the PID not be given to another process any more.
 	start, state, err := stat(id.PID)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-		return false, nil
+	ended := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	if err == nil {
+		ended = start != id.Start || state == 'Z' || state == 'X'
 	}
-	if err != nil {
-		return false, err
+	if ended || err != nil {
+		unix.Close(fd)
+		if ended {
+			err = nil
+		}
+		return nil, err
 	}
-	return start == id.Start && state != 'Z' && state != 'X', nil
+	return newPidfd(fd)
 }
 
-// findMarked looks for the process that bears the mark of an instance; a zero
-// identity if there is none. It reads all of /proc, so it is for the rare case
-// that the record does not know.
-func (r *Runtime) findMarked(id string) (identity, error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return identity{}, err
+// newPidfd lets Go's poller wait for a pidfd, so that no thread has to.
+func newPidfd(fd int) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	var found identity
-	for _, dir := range dirs {
-		env, err := os.ReadFile(filepath.Join(dir, "environ"))
-		if err != nil || !slices.Contains(strings.Split(string(env), "\x00"), r.mark(id)) {
-			continue // ended, or another user's, who can't be running ours
-		}
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			return identity{}, err
-		}
-		one, err := identify(pid, r.boot)
-		if err != nil {
-			continue // ended meanwhile
-		}
-		if found.PID == 0 || one.Start < found.Start {
-			found = one // the oldest is the one that started the others
-		}
-	}
-	return found, nil
+	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
-// descendants returns the processes that a process has started, and theirs.
-func descendants(pid int, boot string) []identity {
-	var all []identity
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+// signal sends a signal to the process of a pidfd, if it has not ended.
+func signal(pidfd *os.File, sig unix.Signal) error {
+	raw, err := pidfd.SyscallConn()
 	if err != nil {
-		return nil
+		return err
 	}
-	for _, file := range tasks {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue // ended meanwhile
-		}
-		for _, field := range strings.Fields(string(data)) {
-			child, err := strconv.Atoi(field)
-			if err != nil {
-				continue
-			}
-			if id, err := identify(child, boot); err == nil {
-				all = append(append(all, id), descendants(child, boot)...)
-			}
-		}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	if errors.Is(failed, unix.ESRCH) {
+		failed = nil
 	}
-	return all
+	return errors.Join(err, failed)
 }
 
-// kill ends a process at once, with all that it has started, and returns when
-// it has gone.
-func (id identity) kill(wait func()) error {
-	alive, err := id.alive()
+// await returns when the process of a pidfd has ended, or with an error when
+// the file is closed.
+func await(pidfd *os.File) error {
+	raw, err := pidfd.SyscallConn()
 	if err != nil {
-		return errs.New(errs.Unavailable, "PROC", "looking at process %d: %w", id.PID, err)
+		return err
 	}
-	if alive {
-		// In a PID namespace of its own they end with it; otherwise only these
-		// are known to be its.
-		family := descendants(id.PID, id.Boot)
-		for _, one := range append([]identity{id}, family...) {
-			if still, err := one.alive(); err == nil && still {
-				if err := syscall.Kill(one.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-					return errs.New(errs.Denied, "KILL", "killing process %d: %w", one.PID, err)
-				}
-			}
-		}
-	}
-	wait()
-	return nil
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		// A pidfd is readable once its process has ended (pidfd_open(2)).
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		failed = err
+		return n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
+	})
+	return errors.Join(err, failed)
 }

@@ -3,7 +3,6 @@ package process
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,14 +15,26 @@ import (
 
 // record is what is known of an instance or task; one file each.
 type record struct {
-	ID         string    `json:"id"`
-	Task       bool      `json:"task,omitempty"`
-	StopSignal string    `json:"stop_signal,omitempty"`
-	Process    identity  `json:"process,omitzero"`
-	Started    time.Time `json:"started,omitzero"`
-	// Exited is set once the process is known to have ended.
+	ID         string `json:"id"`
+	Task       bool   `json:"task,omitempty"`
+	StopSignal string `json:"stop_signal,omitempty"`
+	// Process is zero until it has been started.
+	Process identity  `json:"process,omitzero"`
+	Started time.Time `json:"started,omitzero"`
+	// Exited says that somebody saw the process end, and ExitCode how.
 	Exited   bool `json:"exited,omitempty"`
 	ExitCode int  `json:"exit_code,omitempty"`
+}
+
+// unknownExit is the exit code of a process that ended when nobody watched it
+// who could have been told.
+const unknownExit = -1
+
+func (rec record) exitCode() int {
+	if rec.Exited {
+		return rec.ExitCode
+	}
+	return unknownExit
 }
 
 func (r *Runtime) recordPath(id string) string { return filepath.Join(r.dir, id+".json") }
@@ -31,6 +42,9 @@ func (r *Runtime) logPath(id string) string    { return filepath.Join(r.dir, id+
 
 // load reads a record; errs.NotFound if there is none.
 func (r *Runtime) load(id string) (record, error) {
+	if err := container.CheckID(id); err != nil {
+		return record{}, err
+	}
 	data, err := os.ReadFile(r.recordPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return record{}, errs.New(errs.NotFound, "NO_INSTANCE", "no instance %s", id)
@@ -42,11 +56,12 @@ func (r *Runtime) load(id string) (record, error) {
 	if len(data) == 0 {
 		// A power cut can leave the name without the content: no process of
 		// before the cut lives.
-		rec.Exited = true
+		rec.Exited, rec.ExitCode = true, unknownExit
 		return rec, nil
 	}
 	if err := json.Unmarshal(data, &rec); err != nil {
-		return record{}, errs.New(errs.Corrupt, "RECORD", "record of instance %s: %w", id, err)
+		return record{}, errs.New(errs.Corrupt, "RECORD", "record of instance %s: %w", id, err).
+			WithHint("remove %s once no process of it is left", r.recordPath(id))
 	}
 	return rec, nil
 }
@@ -54,15 +69,55 @@ func (r *Runtime) load(id string) (record, error) {
 // save replaces a record at once. It is not synced: after a power cut no
 // process is left that a record could be needed for.
 func (r *Runtime) save(rec record) error {
+	if err := r.write(rec); err != nil {
+		return errs.New(errs.Internal, "RECORD", "writing the record of instance %s: %w", rec.ID, err)
+	}
+	return nil
+}
+
+func (r *Runtime) write(rec record) (err error) {
 	data, err := json.Marshal(rec)
-	if err == nil {
-		tmp := r.recordPath(rec.ID) + ".tmp"
-		if err = os.WriteFile(tmp, data, 0o600); err == nil {
-			err = os.Rename(tmp, r.recordPath(rec.ID))
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(r.dir, rec.ID+".*"+unfinished)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
 		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), r.recordPath(rec.ID))
+}
+
+// unfinished is how the names of files end that are not records yet.
+const unfinished = ".tmp"
+
+// clean removes what a daemon left that died while it wrote a record.
+func (r *Runtime) clean() error {
+	left, err := filepath.Glob(filepath.Join(r.dir, "*"+unfinished))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
 	}
 	if err != nil {
-		return errs.New(errs.Internal, "RECORD", "writing the record of instance %s: %w", rec.ID, err)
+		return errs.New(errs.Internal, "RECORDS", "removing unfinished records: %w", err)
+	}
+	return nil
+}
+
+// erase removes what is kept of an instance.
+func (r *Runtime) erase(id string) error {
+	// The record last: what has a record is found again.
+	for _, path := range []string{r.logPath(id), r.recordPath(id)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errs.New(errs.Internal, "RECORD", "removing instance %s: %w", id, err)
+		}
 	}
 	return nil
 }
@@ -80,46 +135,4 @@ func (r *Runtime) ids() ([]string, error) {
 		}
 	}
 	return ids, nil
-}
-
-// instance says what a record's process is doing.
-func (r *Runtime) instance(rec record) (container.Instance, error) {
-	in := container.Instance{ID: rec.ID, Task: rec.Task, Started: rec.Started, ExitCode: rec.ExitCode, State: container.Exited}
-	if rec.Exited {
-		return in, nil
-	}
-	if rec.Process.PID == 0 {
-		// The daemon died while it started: the process, if any, bears our mark.
-		found, err := r.findMarked(rec.ID)
-		if err != nil {
-			return in, err
-		}
-		if found.PID == 0 {
-			in.State = container.Created
-			return in, nil
-		}
-		rec.Process = found
-		if err := r.save(rec); err != nil {
-			return in, err
-		}
-	}
-	alive, err := rec.Process.alive()
-	if err != nil {
-		return in, errs.New(errs.Unavailable, "PROC", "looking at process %d of instance %s: %w", rec.Process.PID, rec.ID, err)
-	}
-	if alive {
-		in.State, in.ExitCode = container.Running, 0
-	} else {
-		in.ExitCode = unknownExit
-	}
-	return in, nil
-}
-
-// unknownExit is the exit code of a process that ended when nobody watched it
-// who could have been told.
-const unknownExit = -1
-
-// mark is the variable in the environment of a process that says whose it is.
-func (r *Runtime) mark(id string) string {
-	return fmt.Sprintf("CLONED_INSTANCE=%s/%s", r.instanceID, id)
 }

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
@@ -33,9 +30,11 @@ type Runtime struct {
 	user       container.User
 
 	mu sync.Mutex
-	// watched are the processes that a goroutine waits for: closed when it ends.
-	watched map[string]chan struct{}
-	subs    map[chan container.Event]struct{}
+	// claimed are the IDs for which a process is being started.
+	claimed map[string]bool
+	// watched are the processes that a goroutine waits for.
+	watched     map[string]*watch
+	subscribers map[*subscriber]struct{}
 }
 
 var _ container.Runtime = (*Runtime)(nil)
@@ -44,21 +43,24 @@ var _ container.Runtime = (*Runtime)(nil)
 // instances that still run.
 func Open(cfg Config) (*Runtime, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, errs.New(errs.Internal, "RECORDS", "directory of the process runtime: %w", err)
+		return nil, errs.New(errs.Precondition, "RECORDS", "directory of the process runtime: %w", err)
 	}
 	boot, err := bootID()
 	if err != nil {
-		return nil, errs.New(errs.Internal, "PROC", "the process runtime needs /proc: %w", err)
+		return nil, errs.New(errs.Precondition, "PROC", "the process runtime needs /proc: %w", err)
 	}
 	r := &Runtime{
 		dir: cfg.Dir, instanceID: cfg.Instance, boot: boot, root: os.Geteuid() == 0,
 		user:    container.User{UID: os.Geteuid(), GID: os.Getegid()},
-		watched: map[string]chan struct{}{}, subs: map[chan container.Event]struct{}{},
+		claimed: map[string]bool{}, watched: map[string]*watch{}, subscribers: map[*subscriber]struct{}{},
 	}
 	if r.root {
 		if r.user, err = lookupUser("postgres"); err != nil {
 			return nil, err
 		}
+	}
+	if err := errors.Join(r.clean(), r.adopt()); err != nil {
+		return nil, err
 	}
 	ids, err := r.ids()
 	if err != nil {
@@ -69,17 +71,8 @@ func Open(cfg Config) (*Runtime, error) {
 		if err != nil {
 			return nil, err
 		}
-		in, err := r.instance(rec)
-		if err != nil {
+		if _, err := r.watch(rec); err != nil {
 			return nil, err
-		}
-		if in.State == container.Running {
-			if rec, err = r.load(id); err != nil { // instance may have found its process
-				return nil, err
-			}
-			if err := r.watchForeign(rec); err != nil {
-				return nil, err
-			}
 		}
 	}
 	return r, nil
@@ -136,40 +129,30 @@ func (r *Runtime) Listen(spec container.Spec) (addr string, port int) {
 	return spec.PublishAddr, spec.PublishPort
 }
 
-// EnsureImage implements container.Runtime: an image is a directory of programs.
-func (r *Runtime) EnsureImage(_ context.Context, image string) (id string, err error) {
-	info, err := os.Stat(image)
-	if err == nil && !info.IsDir() {
-		err = syscall.ENOTDIR
-	}
-	if err != nil || !filepath.IsAbs(image) {
-		return "", errs.New(errs.Precondition, container.ReasonImageMissing, "image %q: not an absolute path of a directory of programs on this host", image).
-			WithHint("without Docker an image is a directory such as /usr/lib/postgresql/15/bin: install that version")
-	}
-	return image, nil
-}
-
-// program finds argv[0] in the image.
-func program(image, name string) (string, error) {
-	if filepath.IsAbs(name) {
-		return name, nil
-	}
-	for _, dir := range []string{image, "/usr/bin", "/bin"} {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return path, nil
-		}
-	}
-	return "", errs.New(errs.Precondition, container.ReasonImageMissing, "image %q has no program %q", image, name)
-}
-
 // Inspect implements container.Runtime.
 func (r *Runtime) Inspect(_ context.Context, id string) (container.Instance, error) {
 	rec, err := r.load(id)
 	if err != nil {
 		return container.Instance{}, err
 	}
-	return r.instance(rec)
+	w, err := r.watch(rec)
+	if err != nil {
+		return container.Instance{}, err
+	}
+	in := container.Instance{ID: id, Task: rec.Task, Started: rec.Started}
+	switch {
+	case w.running():
+		in.State = container.Running
+		return in, nil
+	case rec.Process.PID == 0 && !rec.Exited:
+		return in, nil // the daemon died before it could start it
+	}
+	// It may have ended since the record was read.
+	if rec, err = r.load(id); err != nil {
+		return container.Instance{}, err
+	}
+	in.State, in.ExitCode = container.Exited, rec.exitCode()
+	return in, nil
 }
 
 // List implements container.Runtime.
@@ -192,76 +175,12 @@ func (r *Runtime) List(ctx context.Context) ([]container.Instance, error) {
 	return list, nil
 }
 
-// Stop implements container.Runtime.
-func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) error {
-	rec, err := r.load(id)
-	if err != nil {
-		return err
-	}
-	in, err := r.instance(rec)
-	if err != nil || in.State != container.Running {
-		return err
-	}
-	if rec, err = r.load(id); err != nil {
-		return err
-	}
-	ended, err := r.ended(rec)
-	if err != nil {
-		return err
-	}
-	signal := syscall.SIGTERM
-	if rec.StopSignal == "SIGINT" {
-		signal = syscall.SIGINT
-	}
-	if err := syscall.Kill(rec.Process.PID, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return errs.New(errs.Denied, "KILL", "stopping process %d of instance %s: %w", rec.Process.PID, id, err)
-	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-ended:
-		return nil
-	case <-timer.C:
-	case <-ctx.Done():
-		return errs.New(errs.Unavailable, "STOP", "stopping instance %s: %w", id, ctx.Err())
-	}
-	return rec.Process.kill(func() { <-ended })
-}
-
-// Remove implements container.Runtime.
-func (r *Runtime) Remove(_ context.Context, id string) error {
-	rec, err := r.load(id)
-	if errs.Is(err, errs.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	in, err := r.instance(rec)
-	if err != nil {
-		return err
-	}
-	if in.State == container.Running {
-		if rec, err = r.load(id); err != nil {
-			return err
-		}
-		ended, err := r.ended(rec)
-		if err != nil {
-			return err
-		}
-		if err := rec.Process.kill(func() { <-ended }); err != nil {
-			return err
-		}
-	}
-	r.forget(id)
-	// The log first: what has a record is found again.
-	for _, path := range []string{r.logPath(id), r.recordPath(id)} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return errs.New(errs.Internal, "RECORD", "removing instance %s: %w", id, err)
-		}
+// Close implements container.Runtime: instances go on.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.watched {
+		w.leave()
 	}
 	return nil
 }
-
-// Close implements container.Runtime: instances go on.
-func (r *Runtime) Close() error { return nil }

@@ -3,17 +3,12 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
@@ -21,21 +16,32 @@ import (
 
 // Start implements container.Runtime.
 func (r *Runtime) Start(ctx context.Context, spec container.Spec) error {
-	rec, err := r.load(spec.ID)
-	switch {
-	case errs.Is(err, errs.NotFound):
-	case err != nil:
+	if err := spec.Check(); err != nil {
 		return err
-	default:
-		if in, err := r.instance(rec); err != nil || in.State == container.Running {
+	}
+	release, err := r.claim(spec.ID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	rec, err := r.load(spec.ID)
+	again := err == nil
+	if err != nil && !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	if rec.Task {
+		return errs.New(errs.Exists, "NAME_TAKEN", "%s is the ID of a task", spec.ID)
+	}
+	if again {
+		if w, err := r.watch(rec); err != nil || w.running() {
 			return err
 		}
+		if err := r.killLeft(spec.ID); err != nil {
+			return err
+		}
+		r.forget(spec.ID)
 	}
 	if err := portFree(spec.PublishAddr, spec.PublishPort); err != nil {
-		return err
-	}
-	path, err := program(spec.Image, spec.Argv[0])
-	if err != nil {
 		return err
 	}
 	log, err := r.openLog(spec.ID)
@@ -43,75 +49,28 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) error {
 		return err
 	}
 	defer log.Close()
-	rec = record{ID: spec.ID, StopSignal: spec.StopSignal}
-	if err := r.save(rec); err != nil {
-		return err
-	}
-	cmd := r.command(path, spec.ID, spec.Image, spec.Argv, spec.Env, spec.Volume, spec.User, false)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := r.launch(cmd, &rec); err != nil {
-		return errors.Join(err, r.Remove(ctx, spec.ID))
-	}
-	r.watchChild(spec.ID, cmd)
-	return nil
-}
-
-// command describes the process of an instance or task. It is not bound to a
-// context: instances outlive us.
-func (r *Runtime) command(path, id, image string, argv, env []string, volume string, user container.User, cutOff bool) *exec.Cmd {
-	cmd := exec.Command(path, argv[1:]...)
-	cmd.Args[0] = argv[0]
-	cmd.Dir = volume
-	if cmd.Dir == "" {
-		cmd.Dir = "/"
-	}
-	cmd.Env = append([]string{r.mark(id), "PATH=" + image + ":/usr/bin:/bin", "HOME=" + cmd.Dir, "LANG=C.UTF-8", "TZ=UTC"}, env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if r.root {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(user.UID), Gid: uint32(user.GID)}
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
-		if cutOff {
-			cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
-		}
-	}
-	return cmd
-}
-
-// launch starts cmd so that it can't gain privileges, and completes its record.
-func (r *Runtime) launch(cmd *exec.Cmd, rec *record) error {
-	failed := make(chan error)
-	go func() {
-		// A child inherits no_new_privs from the thread that forks it
-		// (prctl(2)). The thread is not unlocked, so it ends with the goroutine.
-		runtime.LockOSThread()
-		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-		if err == nil {
-			err = cmd.Start()
-		}
-		failed <- err
-	}()
-	if err := <-failed; err != nil {
-		return errs.New(errs.Internal, "START", "starting %s: %w", cmd.Path, err)
-	}
-	// It can't be reaped before we wait for it, so its start time is to be had.
-	id, err := identify(cmd.Process.Pid, r.boot)
-	if err == nil {
-		rec.Process, rec.Started = id, time.Now()
-		err = r.save(*rec)
-	}
-	if err != nil {
-		return errors.Join(err, cmd.Process.Kill(), ignoreExit(cmd.Wait()))
-	}
-	return nil
-}
-
-// ignoreExit drops the error that only says that a process was killed.
-func ignoreExit(err error) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return nil
+	_, err = r.launch(ctx, record{ID: spec.ID, StopSignal: spec.StopSignal}, log, program{
+		image: spec.Image, argv: spec.Argv, env: spec.Env, volume: spec.Volume, user: spec.User,
+	})
+	if err != nil && !again {
+		err = errors.Join(err, r.erase(spec.ID))
 	}
 	return err
+}
+
+// claim keeps others from starting a process for the ID until release.
+func (r *Runtime) claim(id string) (release func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.claimed[id] {
+		return nil, errs.New(errs.Conflict, "STARTING", "%s is being started by another call", id)
+	}
+	r.claimed[id] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.claimed, id)
+	}, nil
 }
 
 // portFree returns errs.Exhausted if something listens on the port.
@@ -121,7 +80,7 @@ func portFree(addr string, port int) error {
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(addr, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d of %s is taken by another process", port, addr).
+		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d on %s is taken by another program", port, addr).
 			WithHint("free it, or choose another port")
 	}
 	if err != nil {
@@ -136,82 +95,86 @@ func (r *Runtime) WaitReady(ctx context.Context, id string, probe func(context.C
 	if err != nil {
 		return err
 	}
-	ended, err := r.ended(rec)
+	w, err := r.watch(rec)
 	if err != nil {
 		return err
 	}
-	return container.Poll(ctx, ended, probe, func() error {
-		code := unknownExit
-		if rec, err := r.load(id); err == nil {
-			code = rec.ExitCode
+	return container.Poll(ctx, w.ended(), probe, func() error {
+		code := rec.exitCode()
+		if w != nil {
+			code = w.code
 		}
-		return errs.New(errs.Precondition, container.ReasonExited, "instance %s ended with exit code %d before it was ready", id, code).
-			WithLog(r.tail(id, tailLines))
+		lines := container.NewLines(nil)
+		if err := r.Logs(ctx, id, lastLines, false, lines); err != nil {
+			return err
+		}
+		lines.Flush()
+		return errs.New(errs.Precondition, container.ReasonExited, "instance %s ended before it was ready: exit code %d", id, code).
+			WithLog(lines.Last())
 	})
 }
 
+// pipeGrace is how long the output of a task is waited for after its end: what
+// it left running, where it has no PID namespace, may keep the pipe open.
+const pipeGrace = time.Second
+
 // Run implements container.Runtime.
 func (r *Runtime) Run(ctx context.Context, task container.Task) error {
-	path, err := program(task.Image, task.Argv[0])
+	if err := task.Check(); err != nil {
+		return err
+	}
+	release, err := r.claim(task.ID)
 	if err != nil {
 		return err
 	}
-	rec := record{ID: task.ID, Task: true}
-	if err := r.save(rec); err != nil {
+	defer release()
+	if _, err := r.load(task.ID); !errs.Is(err, errs.NotFound) {
+		if err == nil {
+			err = errs.New(errs.Exists, "NAME_TAKEN", "%s is there already", task.ID)
+		}
 		return err
 	}
-	cmd := r.command(path, task.ID, task.Image, task.Argv, task.Env, task.Volume, task.User, task.Network == container.NetworkNone)
-	lines := container.NewLines(task.Output)
 	read, write, err := os.Pipe()
 	if err != nil {
-		return errors.Join(errs.New(errs.Internal, "START", "pipe: %w", err), r.Remove(ctx, task.ID))
+		return errs.New(errs.Internal, "START", "starting task %s: %w", task.ID, err)
 	}
-	cmd.Stdout, cmd.Stderr = write, write
-	err = r.launch(cmd, &rec)
+	defer read.Close()
+	w, err := r.launch(ctx, record{ID: task.ID, Task: true}, write, program{
+		image: task.Image, argv: task.Argv, env: task.Env, volume: task.Volume, user: task.User,
+		cutOff: task.Network == container.NetworkNone,
+	})
 	write.Close()
+	release() // from here on the record keeps the ID
 	if err != nil {
-		read.Close()
-		return errors.Join(err, r.Remove(ctx, task.ID))
+		return errors.Join(err, r.erase(task.ID))
 	}
+	lines := container.NewLines(task.Output)
 	copied := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(lines, read)
 		copied <- err
 	}()
-	r.watchChild(task.ID, cmd)
-	ended, err := r.ended(rec)
-	if err != nil {
-		return err
-	}
-	cancelled := false
 	select {
-	case <-ended:
+	case <-w.done:
 	case <-ctx.Done():
-		cancelled = true
-		if err := rec.Process.kill(func() { <-ended }); err != nil {
-			return err
-		}
+		err = errors.Join(errs.New(errs.Unavailable, "CANCELLED", "task %s: %w", task.ID, ctx.Err()), r.kill(task.ID, w))
 	}
-	// What it left running (only possible without a PID namespace) may hold the
-	// pipe: its output no longer matters.
+	grace := time.NewTimer(pipeGrace)
+	defer grace.Stop()
+	var lost error
 	select {
-	case err = <-copied:
-	case <-time.After(time.Second):
+	case lost = <-copied:
+	case <-grace.C:
 		read.Close()
 		<-copied
 	}
-	read.Close()
 	lines.Flush()
-	final, loadErr := r.load(task.ID)
-	if err := errors.Join(err, loadErr, r.Remove(context.WithoutCancel(ctx), task.ID)); err != nil {
-		return err
+	if lost != nil {
+		err = errors.Join(err, errs.New(errs.Internal, "OUTPUT", "reading the output of task %s: %w", task.ID, lost))
 	}
-	if cancelled {
-		return errs.New(errs.Unavailable, "CANCELLED", "task %s: %w", task.ID, ctx.Err())
-	}
-	if final.ExitCode != 0 {
-		return errs.New(errs.Precondition, container.ReasonTaskFailed, "task %s ended with exit code %d", fmt.Sprint(task.Argv[0]), final.ExitCode).
+	if err == nil && w.code != 0 {
+		err = errs.New(errs.Precondition, container.ReasonTaskFailed, "task %s (%s) failed: exit code %d", task.ID, task.Argv[0], w.code).
 			WithLog(lines.Last())
 	}
-	return nil
+	return errors.Join(err, r.Remove(context.WithoutCancel(ctx), task.ID))
 }

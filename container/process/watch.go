@@ -1,138 +1,142 @@
 package process
 
 import (
-	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
 )
 
-// watchChild waits for a process that we started, notes how it ended and tells
-// of it.
-func (r *Runtime) watchChild(id string, cmd *exec.Cmd) {
-	done := r.begin(id)
-	go func() {
-		err := cmd.Wait()
-		code := 0
-		var exit *exec.ExitError
-		switch {
-		case errors.As(err, &exit) && exit.Exited():
-			code = exit.ExitCode()
-		case errors.As(err, &exit):
-			// As shells and Docker say it: 128 and the signal.
-			code = 128 + int(exit.Sys().(interface{ Signal() unix.Signal }).Signal())
-		case err != nil:
-			code = unknownExit
-		}
-		r.end(id, done, code)
-	}()
+// watch is a process that a goroutine waits for. A nil watch stands for none.
+type watch struct {
+	process identity
+	pidfd   *os.File
+	// done is closed once the process has ended and that is recorded; code says
+	// how it ended.
+	done chan struct{}
+	code int
 }
 
-// watchForeign waits for a process that an earlier daemon started.
-func (r *Runtime) watchForeign(rec record) error {
-	fd, err := unix.PidfdOpen(rec.Process.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
-		r.end(rec.ID, r.begin(rec.ID), unknownExit)
-		return nil
+func (w *watch) running() bool {
+	if w == nil {
+		return false
 	}
-	if err != nil {
-		return errs.New(errs.Internal, "PIDFD", "watching process %d of instance %s: %w", rec.Process.PID, rec.ID, err)
+	select {
+	case <-w.done:
+		return false
+	default:
+		return true
 	}
-	// The number may have been given to another process before we had the
-	// descriptor; from now on it can't be.
-	alive, err := rec.Process.alive()
-	if err != nil || !alive {
-		unix.Close(fd)
-		if err == nil {
-			r.end(rec.ID, r.begin(rec.ID), unknownExit)
-		}
-		return err
+}
+
+// ended returns a channel that is closed once the process has ended.
+func (w *watch) ended() <-chan struct{} {
+	if w == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
 	}
-	done := r.begin(rec.ID)
-	go func() {
-		defer unix.Close(fd)
-		for {
-			// A pidfd is readable once its process has ended (pidfd_open(2)).
-			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
-			if !errors.Is(err, unix.EINTR) {
-				break
-			}
-		}
-		r.end(rec.ID, done, unknownExit)
-	}()
+	return w.done
+}
+
+func (w *watch) signal(sig unix.Signal) error {
+	if err := signal(w.pidfd, sig); err != nil && !errors.Is(err, os.ErrClosed) {
+		return errs.New(errs.Denied, "KILL", "sending %s to process %d: %w", unix.SignalName(sig), w.process.PID, err)
+	}
 	return nil
 }
 
-// begin notes that an instance is being watched.
-func (r *Runtime) begin(id string) chan struct{} {
-	done := make(chan struct{})
+// leave ends the goroutine; the process goes on.
+func (w *watch) leave() { _ = w.pidfd.Close() } // closed already if it has ended
+
+// watch returns the watch of a record's process, nil if there is no process any
+// more. One that is not being watched was started by an earlier daemon.
+func (r *Runtime) watch(rec record) (*watch, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.watched[id] = done
-	return done
+	if w, ok := r.watched[rec.ID]; ok {
+		return w, nil
+	}
+	if rec.Exited {
+		return nil, nil
+	}
+	pidfd, err := rec.Process.open(r.boot)
+	if err != nil {
+		return nil, errs.New(errs.Unavailable, "PROC", "looking at process %d of instance %s: %w", rec.Process.PID, rec.ID, err)
+	}
+	if pidfd == nil {
+		return nil, nil
+	}
+	return r.keepWatch(rec, pidfd, func() int { return unknownExit }), nil
 }
 
-// end notes that an instance's process has ended, and tells of it.
-func (r *Runtime) end(id string, done chan struct{}, code int) {
-	// A record that is gone was removed on purpose. One that can't be written
-	// only costs the exit code: that the process has ended is seen in /proc.
-	if rec, err := r.load(id); err == nil {
-		rec.Exited, rec.ExitCode = true, code
-		_ = r.save(rec)
+// watchChild watches a process that we have just started.
+func (r *Runtime) watchChild(rec record, cmd *exec.Cmd) (*watch, error) {
+	fd, err := unix.PidfdOpen(cmd.Process.Pid, 0) // not reaped yet, so it is the one
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	pidfd, err := newPidfd(fd)
+	if err != nil {
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	close(done)
-	for sub := range r.subs {
-		select {
-		case sub <- container.Event{ID: id}:
-		default: // it is behind, and lists now and then
+	return r.keepWatch(rec, pidfd, func() int { return exitCode(cmd.Wait()) }), nil
+}
+
+// exitCode returns the exit code that an *exec.Cmd's Wait tells of.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		if err != nil {
+			return unknownExit
 		}
+		return 0
 	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal()) // as shells and Docker say it
+	}
+	return exit.ExitCode()
 }
 
-// forget drops what is watched of an instance that has been removed.
+// keepWatch starts the goroutine that waits for a process; reap returns its
+// exit code once it has ended. It needs r.mu.
+func (r *Runtime) keepWatch(rec record, pidfd *os.File, reap func() int) *watch {
+	w := &watch{process: rec.Process, pidfd: pidfd, done: make(chan struct{})}
+	r.watched[rec.ID] = w
+	go func() {
+		if err := await(pidfd); err != nil {
+			return // we leave; the process goes on
+		}
+		w.code = reap()
+		r.noteExit(rec.ID, w)
+		_ = pidfd.Close() // a pidfd has nothing to lose
+		close(w.done)
+		r.publish(rec.ID)
+	}()
+	return w
+}
+
+// noteExit records how a process ended.
+func (r *Runtime) noteExit(id string, w *watch) {
+	rec, err := r.load(id)
+	if err != nil || rec.Process != w.process {
+		return // removed, or of another process by now
+	}
+	rec.Exited, rec.ExitCode = true, w.code
+	// If this fails only the exit code is lost: that the process has ended is
+	// seen by its identity.
+	_ = r.save(rec)
+}
+
+// forget drops the watch of an instance that is removed or started again.
 func (r *Runtime) forget(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.watched, id)
-}
-
-// ended returns a channel that is closed once the instance's process has ended.
-func (r *Runtime) ended(rec record) (<-chan struct{}, error) {
-	r.mu.Lock()
-	done, ok := r.watched[rec.ID]
-	r.mu.Unlock()
-	if ok {
-		return done, nil
-	}
-	if rec.Exited || rec.Process.PID == 0 {
-		closed := make(chan struct{})
-		close(closed)
-		return closed, nil
-	}
-	if err := r.watchForeign(rec); err != nil {
-		return nil, err
-	}
-	return r.ended(rec)
-}
-
-// Events implements container.Runtime.
-func (r *Runtime) Events(ctx context.Context) <-chan container.Event {
-	sub := make(chan container.Event, 256)
-	r.mu.Lock()
-	r.subs[sub] = struct{}{}
-	r.mu.Unlock()
-	go func() {
-		<-ctx.Done()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.subs, sub)
-		close(sub)
-	}()
-	return sub
 }

@@ -1,0 +1,171 @@
+package process
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cloned-db/cloned/errs"
+)
+
+// markName is the variable in the environment of a process that says whose it
+// is.
+const markName = "CLONED_INSTANCE"
+
+func (r *Runtime) mark(id string) string { return markName + "=" + r.instanceID + "/" + id }
+
+// adopt sees to it that each process that bears our mark is in its record: a
+// daemon that died while it started one may not have written its PID down.
+func (r *Runtime) adopt() error {
+	marked, err := r.marked()
+	if err != nil {
+		return errs.New(errs.Unavailable, "PROC", "looking for processes of instances: %w", err)
+	}
+	for id, family := range marked {
+		rec, err := r.load(id)
+		if errs.Is(err, errs.Invalid) {
+			continue // nobody but us should bear the mark, and we never give such an ID
+		}
+		if err != nil && !errs.Is(err, errs.NotFound) {
+			return err
+		}
+		if err == nil && (rec.Exited || rec.Process.PID != 0) {
+			continue
+		}
+		// The oldest started the others.
+		rec.ID, rec.Process = id, slices.MinFunc(family, func(a, b identity) int { return cmp.Compare(a.Start, b.Start) })
+		if err := r.save(rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marked finds the processes that bear our mark, by the ID in it.
+func (r *Runtime) marked() (map[string][]identity, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]identity{}
+	for _, dir := range dirs {
+		env, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if err != nil {
+			continue // ended, or another user's, who can't be running ours
+		}
+		for _, variable := range strings.Split(string(env), "\x00") {
+			id, ours := strings.CutPrefix(variable, r.mark(""))
+			if !ours {
+				continue
+			}
+			pid, err := strconv.Atoi(filepath.Base(dir))
+			if err != nil {
+				return nil, err
+			}
+			if one, err := identify(pid, r.boot); err == nil { // otherwise ended meanwhile
+				found[id] = append(found[id], one)
+			}
+		}
+	}
+	return found, nil
+}
+
+// kill kills the process of w and what it has started, and returns when it has
+// ended.
+func (r *Runtime) kill(id string, w *watch) error {
+	var family []identity
+	if !r.root {
+		var err error
+		if family, err = descendants(w.process.PID, r.boot); err != nil {
+			return familyError(id, err)
+		}
+	}
+	if err := w.signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	<-w.done
+	if err := r.killAll(family); err != nil {
+		return familyError(id, err)
+	}
+	return r.killLeft(id)
+}
+
+// killLeft kills what an instance has left behind that has ended: processes
+// that bear its mark. For root there are none, for its PID namespace has ended.
+func (r *Runtime) killLeft(id string) error {
+	for !r.root {
+		all, err := r.marked()
+		if err != nil {
+			return familyError(id, err)
+		}
+		if len(all[id]) == 0 {
+			return nil
+		}
+		if err := r.killAll(all[id]); err != nil {
+			return familyError(id, err)
+		}
+	}
+	return nil
+}
+
+// killAll kills processes and returns when they have ended.
+func (r *Runtime) killAll(family []identity) error {
+	var failed error
+	for _, one := range family {
+		pidfd, err := one.open(r.boot)
+		if err == nil && pidfd != nil {
+			if err = signal(pidfd, unix.SIGKILL); err == nil {
+				err = await(pidfd)
+			}
+			err = errors.Join(err, pidfd.Close())
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+func familyError(id string, err error) error {
+	return errs.New(errs.Unavailable, "FAMILY", "ending what instance %s has started: %w", id, err)
+}
+
+// descendants returns the processes that a process has started, and theirs.
+func descendants(pid int, boot string) ([]identity, error) {
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return nil, err
+	}
+	var all []identity
+	for _, list := range lists {
+		data, err := os.ReadFile(list)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // ended meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, field := range strings.Fields(string(data)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, err
+			}
+			id, err := identify(child, boot)
+			if err != nil {
+				continue // ended meanwhile
+			}
+			theirs, err := descendants(child, boot)
+			if err != nil {
+				return nil, err
+			}
+			all = append(append(all, id), theirs...)
+		}
+	}
+	return all, nil
+}
