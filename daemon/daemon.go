@@ -136,6 +136,9 @@ func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version strin
 		return nil, err
 	}
 	clones := d.cfg.Clones
+	if clones.Max == 0 {
+		clones.Max = clones.Ports.Last - clones.Ports.First + 1
+	}
 	return control.New(control.Config{
 		Store: store, Driver: d.driver, Runtime: d.runtime, Engines: engines(),
 		Log: d.log, Metrics: d.metrics, Instance: d.inst.Instance, Version: version,

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/cloned-db/cloned/client"
 	"github.com/cloned-db/cloned/container"
@@ -84,10 +85,11 @@ func query(t *testing.T, url, sql string) (answer string) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if err := conn.QueryRow(t.Context(), sql).Scan(&answer); err != nil {
+	results, err := conn.PgConn().Exec(t.Context(), sql).ReadAll()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return answer
+	return string(results[len(results)-1].Rows[0][0])
 }
 
 // TestStory is the way from a stopped data directory to a clone and back, with
@@ -164,7 +166,7 @@ func TestStory(t *testing.T) {
 	if err := Teardown(t.Context(), cfg, o.Log); errs.As(err).Reason != "NOT_EMPTY" {
 		t.Errorf("teardown with a clone: %v", err)
 	}
-	startDaemon(t, cfg, o)
+	stop = startDaemon(t, cfg, o)
 	c = dialDaemon(t, cfg.Listen[0])
 	if err := conn.Ping(t.Context()); err != nil {
 		t.Errorf("the restart broke a connection: %v", err)
@@ -173,15 +175,69 @@ func TestStory(t *testing.T) {
 	if err != nil || again.GetEndpoint().GetUrl() != url {
 		t.Errorf("after a restart: %v, %v", again, err)
 	}
+	query(t, url, "CREATE TABLE kept AS SELECT 'yes' AS answer; SELECT 'made'")
+	stop()
+	c = adoptLost(t, cfg, o)
+	deleteAll(t, c)
+}
 
-	if _, err := c.Clones.DeleteClone(t.Context(), &clonedv1.DeleteCloneRequest{Name: "dev"}); err != nil {
+// adoptLost loses the records, and starts with what can be found again.
+func adoptLost(t *testing.T, cfg Config, o Options) *client.Client {
+	t.Helper()
+	if err := os.Remove(storePath(cfg.StateDir)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Goldens.DeleteGolden(t.Context(), &clonedv1.DeleteGoldenRequest{Name: "shop"}); err != nil {
+	if _, err := Open(t.Context(), cfg, o); errs.As(err).Reason != "RECORDS_LOST" {
+		t.Errorf("without records: %v", err)
+	}
+	o.Adopt = true
+	startDaemon(t, cfg, o)
+	c := dialDaemon(t, cfg.Listen[0])
+	listed, err := c.Clones.ListClones(t.Context(), &clonedv1.ListClonesRequest{})
+	if err != nil || len(listed.GetClones()) != 1 {
+		t.Fatalf("adopted: %v, %v", listed, err)
+	}
+	name := listed.GetClones()[0].GetName()
+	if _, err := c.WaitState(t.Context(), name, clonedv1.CloneState_CLONE_STATE_SUSPENDED); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Clones.GetClone(t.Context(), &clonedv1.GetCloneRequest{Name: "dev"}); !errs.Is(err, errs.NotFound) {
-		t.Errorf("after its deletion: %v", err)
+	resumed, err := c.Clones.ResumeClone(t.Context(), &clonedv1.ResumeCloneRequest{Name: name, NewPort: true})
+	if err != nil {
+		t.Fatalf("resuming what was adopted: %v (%s)", err, errs.As(err).Hint)
+	}
+	if got := query(t, resumed.GetClone().GetEndpoint().GetUrl(), "SELECT answer FROM kept"); got != "yes" {
+		t.Errorf("the clone's data: %q", got)
+	}
+	return c
+}
+
+// deleteAll deletes every clone and golden, protected or not.
+func deleteAll(t *testing.T, c *client.Client) {
+	t.Helper()
+	clones, err := c.Clones.ListClones(t.Context(), &clonedv1.ListClonesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, clone := range clones.GetClones() {
+		if _, err := c.Clones.UpdateClone(t.Context(), &clonedv1.UpdateCloneRequest{Name: clone.GetName(),
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"protect"}}}); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.Clones.DeleteClone(t.Context(), &clonedv1.DeleteCloneRequest{Name: clone.GetName()}); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.Clones.GetClone(t.Context(), &clonedv1.GetCloneRequest{Name: clone.GetName()}); !errs.Is(err, errs.NotFound) {
+			t.Errorf("after its deletion: %v", err)
+		}
+	}
+	goldens, err := c.Goldens.ListGoldens(t.Context(), &clonedv1.ListGoldensRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, golden := range goldens.GetGoldens() {
+		if _, err := c.Goldens.DeleteGolden(t.Context(), &clonedv1.DeleteGoldenRequest{Name: golden.GetName()}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -49,14 +49,25 @@ func (o *options) serve(cmd *cobra.Command, _ []string) error {
 }
 
 func newLog(cfg daemon.LogConfig, w io.Writer) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{ReplaceAttr: durationsAsText}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
 		return nil, err
 	}
+	options.Level = level
 	if cfg.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+	return slog.New(slog.NewTextHandler(w, options)), nil
+}
+
+// durationsAsText writes durations with their unit; slog's JSON would give a
+// bare number of nanoseconds.
+func durationsAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
 
 func newCheck(o *options) *cobra.Command {
