@@ -84,13 +84,13 @@ func calm() map[string]string {
 	}
 }
 
-// connectAdmin logs in to the server on a volume as its superuser of ours.
-func connectAdmin(ctx context.Context, volumePath string, published int, db string, params map[string]string) (*pgconn.PgConn, error) {
+// connectAdmin logs in to the server on a volume through the admin socket.
+func connectAdmin(ctx context.Context, volumePath string, published int, user, db string, params map[string]string) (*pgconn.PgConn, error) {
 	config, err := loginConfig(db)
 	if err != nil {
 		return nil, err
 	}
-	config.Host, config.RuntimeParams = "/"+runDir, params
+	config.Host, config.User, config.RuntimeParams = "/"+runDir, user, params
 	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dialAdmin(ctx, volumePath, published)
 	}

@@ -29,7 +29,7 @@ func setPassword(ctx context.Context, t database.Target) error {
 	if err != nil {
 		return errs.New(errs.Internal, "PASSWORD", "%w", err)
 	}
-	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, databaseOf(t), calm())
+	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, role, databaseOf(t), calm())
 	if err != nil {
 		return instanceError("connecting to the admin socket", err)
 	}
@@ -88,7 +88,7 @@ func wrongInstance(t database.Target, what string) error {
 
 // Checkpoint implements database.Engine.
 func (*Engine) Checkpoint(ctx context.Context, t database.Target) error {
-	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, databaseOf(t), calm())
+	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, role, databaseOf(t), calm())
 	if err != nil {
 		return instanceError("connecting to the admin socket", err)
 	}

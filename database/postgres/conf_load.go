@@ -35,6 +35,8 @@ type confLoader struct {
 	found    settings
 	warnings []string
 	files    int
+	// open are the files that include the present one, and itself.
+	open []string
 }
 
 func (l *confLoader) warn(format string, args ...any) {
@@ -43,12 +45,18 @@ func (l *confLoader) warn(format string, args ...any) {
 
 // file reads one file and what it includes.
 func (l *confLoader) file(name string, mayLack bool) {
+	if slices.Contains(l.open, name) {
+		l.warn("%s includes itself: ignored", name)
+		return
+	}
 	if l.files++; l.files > maxIncludes {
 		if l.files == maxIncludes+1 {
 			l.warn("more than %d files of settings: the rest is ignored", maxIncludes)
 		}
 		return
 	}
+	l.open = append(l.open, name)
+	defer func() { l.open = l.open[:len(l.open)-1] }()
 	content, err := readFile(l.data, name, maxConf)
 	if errors.Is(err, fs.ErrNotExist) && mayLack {
 		return

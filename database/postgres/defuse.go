@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/cloned-db/cloned/container"
-	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
 )
 
@@ -23,46 +22,13 @@ const stopServer = `COPY (SELECT 1) TO PROGRAM 'kill -INT "$(head -n 1 postmaste
 // stop; the server itself may take as long as its checkpoint does.
 const stopTimeout = 30 * time.Second
 
-// defuse does the third step of a preparation: it starts a server, works on it
-// and shuts it down.
-func (p *preparation) defuse(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	lines := container.NewLines(nil)
-	var failed error
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		task := p.task("serve", func(line string) { _, _ = lines.Write([]byte(line + "\n")) }, append([]string{"postgres"}, p.serverArgs()...)...)
-		failed = p.rt.Run(ctx, task)
-	}()
-	target := database.Target{VolumePath: p.req.Volume.Path, Database: "template1", Port: port}
-	err := container.Poll(ctx, ended, func(ctx context.Context) error { return New().Ready(ctx, target) },
-		func() error {
-			return errs.New(errs.Precondition, "PREPARE", "the server ended before it was ready: %w", errors.Join(failed, errEnded))
-		})
-	if err == nil {
-		err = p.work(ctx)
-	}
-	if err != nil {
-		cancel()
-	}
-	<-ended
-	if err != nil {
-		e := *errs.As(err)
-		if e.Log == nil {
-			e.Log = lines.Last()
-		}
-		return &e
-	}
-	return failed
-}
-
-var errEnded = errors.New("see its log")
-
 // work does all that a server is needed for, and ends with its shutdown.
 func (p *preparation) work(ctx context.Context) error {
-	conn, err := p.connectAny(ctx)
+	p.report("defusing", 0, 0)
+	if err := p.makeRole(ctx); err != nil {
+		return err
+	}
+	conn, err := p.connectAny(ctx, role)
 	if err != nil {
 		return err
 	}
@@ -120,23 +86,61 @@ func (p *preparation) stop(ctx context.Context, conn *pgconn.PgConn) error {
 // adminShutdown is the SQLSTATE with which a server that stops ends sessions.
 const adminShutdown = "57P01"
 
+// makeRole makes the role that clones use, as the cluster's first superuser. A
+// role of that name which the source has is taken over: in a clone it is a
+// superuser, and nobody knows its password.
+func (p *preparation) makeRole(ctx context.Context) error {
+	var names []string
+	err := p.within(func(_, data *os.Root) (err error) {
+		names, err = bootstrapNames(data)
+		return err
+	})
+	if err != nil {
+		return errs.New(errs.Corrupt, "NO_SUPERUSER", "looking for the superuser's name: %w", err)
+	}
+	var conn *pgconn.PgConn
+	for _, name := range names {
+		if conn, err = p.connectAny(ctx, name); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, conn)
+	rows, err := query(ctx, conn, "SELECT 1 FROM pg_roles WHERE rolname = '"+role+"'")
+	if err != nil {
+		return sqlError("looking for the role", err)
+	}
+	do := "CREATE"
+	if len(rows) > 0 {
+		do = "ALTER"
+		p.defused("role " + role + " of the source: taken over, and a superuser now")
+	}
+	const powers = " ROLE " + role + " SUPERUSER LOGIN INHERIT CREATEDB CREATEROLE REPLICATION BYPASSRLS CONNECTION LIMIT -1 PASSWORD NULL VALID UNTIL 'infinity'"
+	if _, err := query(ctx, conn, do+powers+"; ALTER ROLE "+role+" RESET ALL"); err != nil {
+		return sqlError("making the role", err)
+	}
+	return nil
+}
+
 // connectAny connects to a database that every cluster has, unless somebody
 // dropped it.
-func (p *preparation) connectAny(ctx context.Context) (*pgconn.PgConn, error) {
-	conn, err := p.connect(ctx, maintenance)
+func (p *preparation) connectAny(ctx context.Context, user string) (*pgconn.PgConn, error) {
+	conn, err := p.connect(ctx, user, maintenance)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "3D000" {
-		return p.connect(ctx, "template1")
+		return p.connect(ctx, user, "template1")
 	}
 	return conn, err
 }
 
-func (p *preparation) connect(ctx context.Context, db string) (*pgconn.PgConn, error) {
+func (p *preparation) connect(ctx context.Context, user, db string) (*pgconn.PgConn, error) {
 	params := calm()
 	if p.req.Facts.Major >= 17 {
 		params["event_triggers"] = "off"
 	}
-	conn, err := connectAdmin(ctx, p.req.Volume.Path, port, db, params)
+	conn, err := connectAdmin(ctx, p.req.Volume.Path, port, user, db, params)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
 		return nil, errs.New(errs.Precondition, "DATABASE", "connecting to the database %s: %s: %w", strconv.Quote(db), answer.Detail, answer).
@@ -150,7 +154,7 @@ func (p *preparation) connect(ctx context.Context, db string) (*pgconn.PgConn, e
 
 // in runs f on a session in the database.
 func (p *preparation) in(ctx context.Context, db string, f func(context.Context, *pgconn.PgConn) error) error {
-	conn, err := p.connect(ctx, db)
+	conn, err := p.connect(ctx, role, db)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,8 @@ var perCluster = []string{
 			WHEN setrole = 0 THEN format('ALTER DATABASE %I RESET %I', datname, name)
 			WHEN setdatabase = 0 THEN format('ALTER ROLE %I RESET %I', rolname, name)
 			ELSE format('ALTER ROLE %I IN DATABASE %I RESET %I', rolname, datname, name) END,
-		format('setting %s of a role or database', name)
+		concat_ws(' ', 'setting', name, 'of', CASE WHEN setrole <> 0 THEN format('role %I', rolname) WHEN setdatabase = 0 THEN 'all roles' END,
+			CASE WHEN setrole <> 0 AND setdatabase <> 0 THEN 'in' END, CASE WHEN setdatabase <> 0 THEN format('database %I', datname) END)
 	FROM pg_db_role_setting AS s
 		CROSS JOIN LATERAL (SELECT split_part(unnest(setconfig), '=', 1) AS name) AS n
 		LEFT JOIN pg_database AS d ON d.oid = setdatabase

@@ -12,14 +12,14 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
-// Prepare implements database.Engine, in four steps:
+// Prepare implements database.Engine, in three steps:
 //
 //  1. files: what a server would act upon before anybody can tell it not to is
 //     removed or written anew, by us, while nothing runs on the volume;
-//  2. recovery, and the role, in a single-user server: it starts no jobs, opens
-//     no socket and fires no event triggers;
-//  3. defusing, in an ordinary server without network, over the admin socket;
-//  4. pg_controldata says that it was shut down.
+//  2. a server, without network and without what it could start by itself,
+//     finishes recovery; over the admin socket the role is made and the rest
+//     defused; it shuts down;
+//  3. pg_controldata says that it did.
 //
 // A server runs on the data only as a task without network, as the user that
 // owns the data.
@@ -48,9 +48,9 @@ func (p *preparation) run(ctx context.Context) error {
 		do      func(context.Context) error
 	}{
 		{"settings and files", func(context.Context) error { return p.files() }},
-		{"recovery", p.recover},
-		{"defusing", p.defuse},
+		{"recovery", p.serve},
 		{"verifying", p.verify},
+		{"cleaning up", p.cleanUp},
 	}
 	for _, step := range steps {
 		p.report(step.message, 0, 0)
@@ -97,12 +97,14 @@ func (p *preparation) serverArgs() []string {
 		p.result.Parameters, preloading(p.result.PreloadLibraries), p.req.Settings,
 		settings{"fsync": "on", "autovacuum": "off"},
 		guards(major, p.paths, endpoint{port: port, id: p.req.Volume.TaskID}),
+		// Nobody but us reaches it, and ours is not a role yet.
+		settings{"hba_file": p.paths.own + "/" + prepareHBAFile},
 	)
 	if p.req.Facts.Standby {
 		// Recovery from an archive that has nothing: what is in pg_wal is all
 		// there is. In this mode, unlike after a crash, the server follows changes
 		// of the timeline, and refuses if it can't reach a consistent state.
-		all["restore_command"] = "false"
+		all["restore_command"], all["hot_standby"] = "false", "off"
 	}
 	return append([]string{"-D", p.paths.data}, all.args()...)
 }
@@ -125,6 +127,12 @@ func (p *preparation) verify(ctx context.Context) error {
 		}
 	}
 	return errs.New(errs.Corrupt, "NOT_SHUT_DOWN", "pg_controldata does not say whether the database is shut down").WithLog(output)
+}
+
+// cleanUp removes what only preparation needs.
+func (p *preparation) cleanUp(context.Context) error {
+	err := p.within(func(volume, _ *os.Root) error { return volume.RemoveAll(path.Join(ownDir, prepareHBAFile)) })
+	return volumeError("cleaning up", err)
 }
 
 // within opens the volume and the data directory for f.

@@ -1,9 +1,7 @@
 package postgres
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -138,18 +136,20 @@ func (p *preparation) remove(_, data *os.Root) error {
 		}
 		p.defused("replication slot " + strconv.Quote(slot))
 	}
-	for _, dir := range []string{"log", "pg_log"} {
+	// What production did is in its logs, and in what pg_stat_statements keeps.
+	for _, dir := range []string{"log", "pg_log", "pg_stat", "pg_stat_tmp"} {
 		entries, err := names(data, dir)
-		if errors.Is(err, fs.ErrInvalid) || err == nil && len(entries) == 0 {
-			continue
-		}
 		if err != nil {
 			return err
 		}
-		if err := data.RemoveAll(dir); err != nil {
-			return err
+		for _, entry := range entries {
+			if err := data.RemoveAll(path.Join(dir, entry)); err != nil {
+				return err
+			}
 		}
-		p.defused("server logs in " + dir)
+		if len(entries) > 0 {
+			p.defused("logs and statistics in " + dir)
+		}
 	}
 	return nil
 }
@@ -200,6 +200,12 @@ host  all         all    all  scram-sha-256
 host  replication all    all  scram-sha-256
 `
 
+// prepareHBARules let us in as anybody, while nobody but us can get there.
+const (
+	prepareHBAFile  = "prepare_hba.conf"
+	prepareHBARules = "local all all trust\n"
+)
+
 // own makes the directory that is ours.
 func (p *preparation) own(volume, _ *os.Root) error {
 	owner := p.req.Facts.Owner
@@ -208,10 +214,12 @@ func (p *preparation) own(volume, _ *os.Root) error {
 			return err
 		}
 	}
-	if err := writeFile(volume, path.Join(ownDir, hbaFile), hbaRules, owner); err != nil {
-		return err
+	for name, content := range map[string]string{hbaFile: hbaRules, prepareHBAFile: prepareHBARules, identFile: ""} {
+		if err := writeFile(volume, path.Join(ownDir, name), content, owner); err != nil {
+			return err
+		}
 	}
-	return writeFile(volume, path.Join(ownDir, identFile), "", owner)
+	return nil
 }
 
 // rewriteConf writes the settings again, after some were taken out.

@@ -37,7 +37,6 @@ var harmless = []given{
 	{name: "unix_socket_directories"},
 	{name: "unix_socket_group"},
 	{name: "unix_socket_permissions", value: "0700"},
-	{name: "external_pid_file"},
 	{name: "password_encryption", value: "scram-sha-256"},
 	{name: "ssl", value: "off"},
 	{name: instanceSetting},
@@ -207,6 +206,7 @@ func (*Engine) CheckSettings(s map[string]string) error {
 
 func isHarmless(name string) bool {
 	return slices.ContainsFunc(harmless, func(g given) bool { return g.name == name }) ||
+		name == "config_file" || name == "external_pid_file" || // they can't be set to nothing
 		strings.HasPrefix(name, "cloned.") || name == "timescaledb.max_background_workers"
 }
 

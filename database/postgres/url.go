@@ -11,10 +11,11 @@ import (
 // ConnectionURL implements database.Engine.
 func (*Engine) ConnectionURL(t database.Target) string {
 	u := url.URL{
-		Scheme: "postgresql",
-		Host:   net.JoinHostPort(t.Addr, strconv.Itoa(t.Port)),
-		Path:   "/" + databaseOf(t),
-		User:   url.User(t.Role),
+		Scheme:  "postgresql",
+		Host:    net.JoinHostPort(t.Addr, strconv.Itoa(t.Port)),
+		Path:    "/" + databaseOf(t),
+		RawPath: "/" + url.PathEscape(databaseOf(t)),
+		User:    url.User(t.Role),
 	}
 	if t.Password != "" {
 		u.User = url.UserPassword(t.Role, t.Password)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -25,22 +24,9 @@ func (p *preparation) vacuum(ctx context.Context, databases []db) error {
 	}
 	for _, d := range databases {
 		err := p.in(ctx, d.name, func(ctx context.Context, conn *pgconn.PgConn) error {
-			tables, err := query(ctx, conn, vacuumQuery)
-			if err != nil {
-				return sqlError("listing tables", err)
-			}
-			for _, t := range tables {
-				p.report("vacuum of "+d.name, done, total)
-				if _, err := query(ctx, conn, t[0]); err != nil {
-					return sqlError(t[0], err)
-				}
-				size, err := strconv.ParseInt(t[1], 10, 64)
-				if err != nil {
-					return fmt.Errorf("size of a table: %w", err)
-				}
-				done = min(done+size, total)
-			}
-			return nil
+			size, err := p.vacuumTables(ctx, conn, "vacuum of "+d.name, done, total)
+			done += size
+			return err
 		})
 		if err != nil {
 			return err
@@ -48,4 +34,28 @@ func (p *preparation) vacuum(ctx context.Context, databases []db) error {
 	}
 	p.report("vacuum", total, total)
 	return nil
+}
+
+// vacuumTables vacuums the tables of a database and returns their size in bytes.
+func (p *preparation) vacuumTables(ctx context.Context, conn *pgconn.PgConn, message string, before, total int64) (int64, error) {
+	tables, err := query(ctx, conn, vacuumQuery)
+	if err != nil {
+		return 0, sqlError("listing tables", err)
+	}
+	done, reported := int64(0), int64(-progressStep)
+	for _, t := range tables {
+		size, err := strconv.ParseInt(t[1], 10, 64)
+		if err != nil {
+			return done, sqlError("listing tables", err)
+		}
+		if done+size-reported >= progressStep {
+			reported = done
+			p.report(message, min(before+done, total), total)
+		}
+		if _, err := query(ctx, conn, t[0]); err != nil {
+			return done, sqlError(t[0], err)
+		}
+		done += size
+	}
+	return done, nil
 }
