@@ -12,8 +12,8 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
-// postgres follows a database from its making to its removal, over a crash, a
-// clean stop and a new daemon.
+// postgres follows a database from its making to its removal, over a clean
+// stop and a removal.
 func (s suite) postgres(t *testing.T) {
 	volume := s.newVolume(t)
 	inside := s.rt.VolumePath(volume)
@@ -75,8 +75,7 @@ func (s suite) postgres(t *testing.T) {
 	if got, err := ask(t.Context(), "select convert_from(lo_get(4711), 'UTF8')"); err != nil || got != "kept" {
 		t.Errorf("after a restart: %q, %v", got, err)
 	}
-	again := open(t, s.Open)
-	if err := again.Remove(t.Context(), spec.ID); err != nil {
+	if err := s.rt.Remove(t.Context(), spec.ID); err != nil {
 		t.Fatalf("Remove: %v", err)
 	}
 	if _, err := ask(t.Context(), "select ''"); err == nil {

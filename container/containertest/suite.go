@@ -183,10 +183,15 @@ func listed(t *testing.T, rt container.Runtime, id string) (container.Instance, 
 
 func (s suite) wantAbsent(t *testing.T, id string) {
 	t.Helper()
-	if in, ok := listed(t, s.rt, id); ok {
+	wantAbsent(t, s.rt, id)
+}
+
+func wantAbsent(t *testing.T, rt container.Runtime, id string) {
+	t.Helper()
+	if in, ok := listed(t, rt, id); ok {
 		t.Errorf("List shows %+v", in)
 	}
-	if in, err := s.rt.Inspect(t.Context(), id); !errs.Is(err, errs.NotFound) {
+	if in, err := rt.Inspect(t.Context(), id); !errs.Is(err, errs.NotFound) {
 		t.Errorf("Inspect: %+v, %v, want NotFound", in, err)
 	}
 }
