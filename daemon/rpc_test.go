@@ -28,7 +28,8 @@ import (
 type fakeClones struct {
 	clonedv1.UnimplementedCloneServiceServer
 	seen     func(ctx context.Context)
-	watching chan struct{}
+	watching chan struct{} // closed when a watch or a slow call has begun
+	release  chan struct{} // lets a slow call finish
 }
 
 func (f *fakeClones) GetClone(ctx context.Context, req *clonedv1.GetCloneRequest) (*clonedv1.GetCloneResponse, error) {
@@ -46,7 +47,15 @@ func (f *fakeClones) GetClone(ctx context.Context, req *clonedv1.GetCloneRequest
 	return &clonedv1.GetCloneResponse{Clone: &clonedv1.Clone{Name: req.GetName()}}, nil
 }
 
-func (f *fakeClones) SuspendClone(context.Context, *clonedv1.SuspendCloneRequest) (*clonedv1.SuspendCloneResponse, error) {
+func (f *fakeClones) SuspendClone(ctx context.Context, req *clonedv1.SuspendCloneRequest) (*clonedv1.SuspendCloneResponse, error) {
+	if req.GetName() == "slow" {
+		close(f.watching)
+		select {
+		case <-f.release:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	return &clonedv1.SuspendCloneResponse{}, nil
 }
 
@@ -233,6 +242,34 @@ func TestShutdownEndsStreams(t *testing.T) {
 	s.shutdown(t.Context()) // which has no end: only the stream's end lets this return
 	if _, err := stream.Recv(); errs.As(err).Reason != "STOPPING" || !errs.As(err).Retryable {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestShutdownLetsCallsFinish, for as long as its context allows.
+func TestShutdownLetsCallsFinish(t *testing.T) {
+	for _, patient := range []bool{true, false} {
+		fake := &fakeClones{watching: make(chan struct{}), release: make(chan struct{})}
+		s, addr, _ := startServer(t, fake, noGroup)
+		c := dial(t, addr)
+		answered := make(chan error, 1)
+		go func() {
+			_, err := c.Clones.SuspendClone(t.Context(), &clonedv1.SuspendCloneRequest{Name: "slow"})
+			answered <- err
+		}()
+		<-fake.watching
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { s.shutdown(ctx); close(done) }()
+		if patient {
+			close(fake.release)
+		} else {
+			cancel()
+		}
+		if err := <-answered; (err == nil) != patient {
+			t.Errorf("patient %v: %v", patient, err)
+		}
+		<-done
+		cancel()
 	}
 }
 
