@@ -214,6 +214,41 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+func TestNewestSnapshot(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	at := time.Now()
+	newest := func(want string) {
+		t.Helper()
+		if got, _ := s.View().NewestSnapshot("shop"); got.ID != want {
+			t.Errorf("the newest is %q, want %q", got.ID, want)
+		}
+	}
+	change := func(fn func(*state.Tx)) {
+		t.Helper()
+		if err := s.Update(func(tx *state.Tx) error { fn(tx); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newest("")
+	for i, id := range []string{"b", "a", "c"} {
+		change(func(tx *state.Tx) {
+			tx.PutSnapshot(&state.Snapshot{ID: id, Golden: "shop", State: state.SnapshotReady, Created: at.Add(time.Duration(i))})
+		})
+		newest(id)
+	}
+	change(func(tx *state.Tx) { tx.PutSnapshot(&state.Snapshot{ID: "d", Golden: "shop", State: state.SnapshotPreparing}) })
+	newest("c")
+	change(func(tx *state.Tx) { tx.DropSnapshot("c") })
+	newest("a")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	newest("a")
+}
+
 func TestTwoOpeners(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state.db")

@@ -45,13 +45,16 @@ func (t *Tx) PutSnapshot(s *Snapshot) {
 	t.revision++
 	s.Revision = t.revision
 	t.snapshots.Set(s.ID, s.copy())
+	t.findNewest(s.Golden)
 	t.put(bucketSnapshots, []byte(s.ID), s)
 }
 
 // DropSnapshot removes a snapshot's record.
 func (t *Tx) DropSnapshot(id string) {
 	t.revision++
-	t.snapshots.Delete(id)
+	if s, ok := t.snapshots.Delete(id); ok {
+		t.findNewest(s.Golden)
+	}
 	t.drop(bucketSnapshots, []byte(id))
 }
 

@@ -14,6 +14,7 @@ type View struct {
 	revision  uint64
 	goldens   *btree.Map[string, Golden]
 	snapshots *btree.Map[string, Snapshot]
+	newest    *btree.Map[string, string] // golden's name to the ID of its newest ready snapshot
 	clones    *btree.Map[string, Clone]  // by ID, those being deleted too
 	names     *btree.Map[string, string] // name to ID, without those being deleted
 	events    *btree.Map[uint64, Event]
@@ -23,6 +24,7 @@ func newView() *View {
 	return &View{
 		goldens:   new(btree.Map[string, Golden]),
 		snapshots: new(btree.Map[string, Snapshot]),
+		newest:    new(btree.Map[string, string]),
 		clones:    new(btree.Map[string, Clone]),
 		names:     new(btree.Map[string, string]),
 		events:    new(btree.Map[uint64, Event]),
@@ -34,7 +36,7 @@ func newView() *View {
 func (v *View) fork() View {
 	return View{
 		revision: v.revision,
-		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(),
+		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(),
 		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(),
 	}
 }
@@ -62,6 +64,27 @@ func (v *View) Goldens() []Golden {
 func (v *View) Snapshot(id string) (Snapshot, bool) {
 	s, ok := v.snapshots.Get(id)
 	return s.copy(), ok
+}
+
+// NewestSnapshot returns the newest of a golden's ready snapshots, without
+// looking at the others.
+func (v *View) NewestSnapshot(golden string) (Snapshot, bool) {
+	id, ok := v.newest.Get(golden)
+	if !ok {
+		return Snapshot{}, false
+	}
+	return v.Snapshot(id)
+}
+
+// findNewest notes which of a golden's snapshots is the newest.
+func (v *View) findNewest(golden string) {
+	v.newest.Delete(golden)
+	for _, s := range v.Snapshots(golden) {
+		if s.State == SnapshotReady {
+			v.newest.Set(golden, s.ID)
+			return
+		}
+	}
 }
 
 // Snapshots returns a golden's snapshots, whatever their state, newest first;

@@ -242,10 +242,8 @@ func chooseSnapshot(v *state.View, golden, id string) (state.Snapshot, error) {
 		return state.Snapshot{}, errGolden(golden)
 	}
 	if id == "" {
-		for _, s := range v.Snapshots(golden) {
-			if s.State == state.SnapshotReady {
-				return s, nil
-			}
+		if s, ok := v.NewestSnapshot(golden); ok {
+			return s, nil
 		}
 		return state.Snapshot{}, errs.New(errs.Precondition, "NO_SNAPSHOT", "golden %s has no snapshot", golden).
 			WithHint("refresh it: clonectl golden refresh %s", golden)

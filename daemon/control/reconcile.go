@@ -21,8 +21,9 @@ func (p *Plane) Run(ctx context.Context) error {
 		p.cancel()
 		p.owners.close()
 	}()
+	events := p.cfg.Runtime.Events(ctx)
 	p.owners.start(func() {
-		for e := range p.cfg.Runtime.Events(ctx) {
+		for e := range events {
 			if id, g, isClone := parseCloneName(e.ID); isClone {
 				p.happened(id, g)
 			}

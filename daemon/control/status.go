@@ -52,7 +52,8 @@ func (p *Plane) addDegraded(s *Status) {
 		}
 	}
 	add(!s.Thin, "storage %s copies: a clone takes time and space in proportion to its data", s.Driver)
-	add(!s.Isolated, "runtime %s does not keep clones from reaching the network", s.Runtime)
+	// Whether the network is fenced off is found out by the first pass.
+	add(!s.Isolated && !h.last.IsZero(), "runtime %s does not keep clones from reaching the network", s.Runtime)
 	add(!s.Limits.Limits, "runtime %s does not enforce limits of memory, CPU and processes", s.Runtime)
 	add(s.Space.Total > 0 && s.Space.Free < s.FloorBytes, "the pool has %s free, less than the floor of %s: nothing can be created", mib(s.Space.Free), mib(s.FloorBytes))
 	add(h.err != nil, "the last reconciliation failed: %v", h.err)
