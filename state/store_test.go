@@ -238,7 +238,9 @@ func TestNewestSnapshot(t *testing.T) {
 		})
 		newest(id)
 	}
-	change(func(tx *state.Tx) { tx.PutSnapshot(&state.Snapshot{ID: "d", Golden: "shop", State: state.SnapshotPreparing}) })
+	change(func(tx *state.Tx) {
+		tx.PutSnapshot(&state.Snapshot{ID: "d", Golden: "shop", State: state.SnapshotPreparing})
+	})
 	newest("c")
 	change(func(tx *state.Tx) { tx.DropSnapshot("c") })
 	newest("a")
