@@ -64,8 +64,8 @@ func ttl(text string) (*durationpb.Duration, error) {
 	return durationpb.New(d), nil
 }
 
-// bytes reads a size such as 512MiB.
-func bytes(field, text string) (int64, error) {
+// byteSize reads a size such as 512MiB.
+func byteSize(field, text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}

@@ -69,18 +69,25 @@ nothing is left of it.`,
 	f.Float64Var(&o.cpus, "cpus", 0, "limit of processor cores of a clone, e.g. 1.5")
 	f.Int64Var(&o.pids, "pids", 0, "limit of processes of a clone")
 	f.StringVar(&o.shm, "shm", "", "size of /dev/shm of a clone, e.g. 256MiB")
-	cmd.MarkFlagsOneRequired("from-directory", "from-server", "in-place")
-	cmd.MarkFlagsMutuallyExclusive("from-directory", "from-server", "in-place")
 	outputFlag(cmd, &output)
 	return cmd
 }
 
 func (o *goldenOptions) request(name string) (*clonedv1.CreateGoldenRequest, error) {
-	memory, err := bytes("memory", o.memory)
+	sources := 0
+	for _, given := range []string{o.directory, o.server, o.dataset} {
+		if given != "" {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return nil, errs.Fieldf("source", "give one of --from-directory, --from-server and --in-place")
+	}
+	memory, err := byteSize("memory", o.memory)
 	if err != nil {
 		return nil, err
 	}
-	shm, err := bytes("shm", o.shm)
+	shm, err := byteSize("shm", o.shm)
 	if err != nil {
 		return nil, err
 	}

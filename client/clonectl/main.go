@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -128,11 +129,15 @@ func usageErrors(cmd *cobra.Command) {
 			return nil
 		}
 	}
-	if cmd.HasSubCommands() && cmd.RunE == nil && cmd.HasParent() {
+	if cmd.HasSubCommands() && cmd.RunE == nil {
 		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return errs.New(errs.Invalid, "USAGE", "%s has no command %q", c.CommandPath(), args[0]).WithHint("see %s --help", c.CommandPath())
+				hint := "see " + c.CommandPath() + " --help"
+				if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+					hint = "did you mean " + strings.Join(near, " or ") + "?"
+				}
+				return errs.New(errs.Invalid, "USAGE", "%s has no command %q", c.CommandPath(), args[0]).WithHint("%s", hint)
 			}
 			return c.Help()
 		}
