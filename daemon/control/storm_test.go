@@ -98,18 +98,19 @@ func TestStorm(t *testing.T) {
 		wg.Wait()
 		cancel()
 		r.atRest()
-		if free := r.plane.Status(r.ctx()).PortsFree; free != 500-len(r.clones()) {
-			t.Errorf("round %d: %d ports are free with %d clones", round, free, len(r.clones()))
-		}
+		r.eventually("ports are free", func() error {
+			used := 0
+			for c := range r.store.View().Clones() {
+				if c.Port != 0 {
+					used++
+				}
+			}
+			if free := r.plane.Status(r.ctx()).PortsFree; free != 500-used {
+				return fmt.Errorf("round %d: %d, with %d in use", round, free, used)
+			}
+			return nil
+		})
 	}
-}
-
-func (r *rig) clones() []state.Clone {
-	list, _, err := r.plane.ListClones(control.CloneFilter{}, 0, "")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return list
 }
 
 // storm does one thing, which may well be refused, but never as a fault of ours.
