@@ -47,6 +47,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // grace is how long a killed command may take to be gone.
 const grace = time.Second
 
+// drain is how long the output of a command that has ended may take to be read.
+// On a machine with more to do than it can, a second is not enough.
+const drain = 15 * time.Second
+
 // Run runs argv to its end and returns its standard output. verb names it for
 // the Observer. When ctx ends the command is killed and the error wraps the
 // context's; one that can't be killed now, because the kernel holds it, is left
@@ -91,7 +95,7 @@ func execute(ctx context.Context, argv []string) (stdout, stderr []byte, err err
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	// A grandchild that keeps the pipes open must not keep us waiting.
-	cmd.WaitDelay = grace
+	cmd.WaitDelay = drain
 
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Run() }()

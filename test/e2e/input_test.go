@@ -81,7 +81,7 @@ func TestBadInput(t *testing.T) {
 			{"running server", 5, "stop", []string{"golden", "create", "g", "--from-directory", running.Dir}},
 			{"server refuses", 8, "source", []string{"golden", "create", "g", "--from-server", "host=127.0.0.1 user=postgres port=" + itoa(dead)}},
 			{"no password", 9, "password", []string{"golden", "create", "g", "--from-server", running.ConnInfo()}},
-			{"dataset that is not there", 2, "dataset", []string{"golden", "create", "g", "--in-place", e.NoSuchDataset()}},
+			{"dataset that is not there", 2, "source", []string{"golden", "create", "g", "--in-place", e.NoSuchDataset()}},
 			{"unknown setting", 2, "settings", []string{"golden", "create", "g", "--from-directory", good, "--set", "no such=1"}},
 			{"harmful setting", 2, "archive_command", []string{"golden", "create", "g", "--from-directory", good, "--set", "archive_command=cp %p /tmp"}},
 			{"image that is not there", 5, "image", []string{"golden", "create", "g", "--from-directory", good, "--image", "nosuch-image:15"}},
