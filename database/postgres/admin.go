@@ -133,6 +133,16 @@ func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, er
 	return rows, nil
 }
 
-// closeConn ends a session. That it could not say goodbye changes nothing: all
-// that we asked for has been answered.
-func closeConn(ctx context.Context, conn *pgconn.PgConn) { _ = conn.Close(ctx) }
+// closeConn ends a session and does not wait, as pgconn does, until the server
+// has noted that: some milliseconds. That it could not say goodbye changes
+// nothing: all that we asked for has been answered.
+func closeConn(ctx context.Context, conn *pgconn.PgConn) {
+	raw, err := conn.Hijack()
+	if err != nil { // not idle
+		_ = conn.Close(ctx)
+		return
+	}
+	raw.Frontend.Send(&pgproto3.Terminate{})
+	_ = raw.Frontend.Flush()
+	_ = raw.Conn.Close()
+}

@@ -15,8 +15,9 @@ import (
 // perDatabase are run in each database.
 var perDatabase = []string{
 	// Connection first: dropping a subscription whose tables are still being
-	// copied looks for their slots on the publisher.
-	`SELECT format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I CONNECTION ''host=/nowhere''; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); DROP SUBSCRIPTION %1$I', subname),
+	// copied looks for their slots on the publisher. (With a password, for an
+	// owner who is no superuser must have one.)
+	`SELECT format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I CONNECTION ''host=/nowhere password=none''; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); DROP SUBSCRIPTION %1$I', subname),
 		format('subscription %I in %I', subname, current_database())
 	FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`,
 
@@ -63,7 +64,7 @@ const passwords = `SELECT format('ALTER ROLE %I PASSWORD NULL', rolname), '' FRO
 
 // rewrite writes tables anew that held secrets: what was deleted is otherwise
 // still to be found in their pages.
-const rewrite = `VACUUM (FULL) pg_authid, pg_user_mapping, pg_subscription, pg_db_role_setting`
+const rewrite = `VACUUM (FULL) pg_authid, pg_subscription, pg_db_role_setting`
 
 // defuseDatabase takes away what could do harm in one database.
 func (p *preparation) defuseDatabase(ctx context.Context, conn *pgconn.PgConn) error {

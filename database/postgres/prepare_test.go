@@ -130,6 +130,7 @@ func checkHarmless(t *testing.T, c *clone) {
 	for sql, want := range map[string]string{
 		"SELECT count(*) FROM item WHERE name <> 'half'":                               "21000",
 		"SELECT count(*) FROM item WHERE name = 'half'":                                "0",
+		"SELECT relallvisible = relpages FROM pg_class WHERE relname = 'item'":         "t",
 		"SELECT count(*) FROM pg_subscription":                                         "0",
 		"SELECT count(*) FROM pg_replication_slots":                                    "0",
 		"SELECT count(*) FROM pg_prepared_xacts":                                       "0",
@@ -186,4 +187,29 @@ func checkFiles(t *testing.T, c *clone, secrets []string) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// TestInPlace prepares a volume whose root is the data directory, as the dataset
+// of a server that somebody else runs may be.
+func TestInPlace(t *testing.T) {
+	s := newSource(t)
+	s.start("-c", "wal_level=logical")
+	s.sql("postgres", "CREATE TABLE item AS SELECT generate_series(1, 1000) AS n",
+		"SELECT pg_create_logical_replication_slot('out', 'pgoutput')")
+	snapshot := filepath.Join(tempDir(t), "snapshot")
+	s.freeze(func() { run(t, "cp", "-a", s.dir, snapshot) })
+	eachRuntime(t, func(t *testing.T, w *world) {
+		v := w.newVolume()
+		v.DataDir = "."
+		run(t, "cp", "-a", snapshot+"/.", v.Path)
+		facts, prepared := w.prepare(v, nil)
+		if facts.CleanShutdown || facts.Standby || !slices.Contains(prepared.Defused, `replication slot "out"`) {
+			t.Errorf("%+v\n%+v", facts, prepared)
+		}
+		c := w.clone(v, facts, prepared, nil)
+		if rows := c.sql("SELECT count(*) FROM item"); rows[0][0] != "1000" {
+			t.Error(rows)
+		}
+		c.checkLog()
+	})
 }

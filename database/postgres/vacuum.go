@@ -7,9 +7,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// vacuumQuery writes a statement for each table, with its size in bytes; tables
-// that others are stored with are vacuumed with those.
-const vacuumQuery = `SELECT format('VACUUM (FREEZE, ANALYZE) %I.%I', nspname, relname), pg_total_relation_size(c.oid)
+// vacuumQuery writes a statement for each table, with its size in bytes. Without
+// INDEX_CLEANUP pages with few dead rows would stay as they are. TOAST tables
+// are vacuumed with those that they belong to.
+const vacuumQuery = `SELECT format('VACUUM (FREEZE, ANALYZE, INDEX_CLEANUP ON) %I.%I', nspname, relname), pg_total_relation_size(c.oid)
 	FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
 	WHERE relkind IN ('r', 'm') AND relpersistence <> 't'
 	ORDER BY c.oid`
