@@ -53,6 +53,8 @@ func (r *Runtime) instanceSettings(spec container.Spec, volumes []string) (setti
 	s.host.NetworkMode = api.NetworkMode(r.networkName())
 	s.host.DNS = []string{nowhere}
 	s.host.DNSSearch = []string{"."} // none, rather than the host's
+	// The engine's server does not answer then, in 20.10; waiting is useless.
+	s.host.DNSOptions = []string{"timeout:1", "attempts:1"}
 	s.host.LogConfig = api.LogConfig{Type: "json-file", Config: map[string]string{"max-size": logSize, "max-file": logFiles}}
 	if spec.PublishPort != 0 {
 		port := nat.Port(strconv.Itoa(spec.Port) + "/tcp")
