@@ -31,7 +31,7 @@ func (e *Env) CheckNothingLeft() {
 		for _, id := range strings.Fields(e.Ctl("snapshot", "ls", "-o", "name")) {
 			volumes["g-"+id] = true
 		}
-		if got, want := e.volumes(), slices.Sorted(maps.Keys(volumes)); !slices.Equal(got, want) {
+		if got, want := e.Volumes(), slices.Sorted(maps.Keys(volumes)); !slices.Equal(got, want) {
 			return fmt.Errorf("volumes %v, records %v", got, want)
 		}
 		if got, want := e.instances(), slices.Sorted(maps.Keys(instances)); !slices.Equal(got, want) {
@@ -47,14 +47,14 @@ func (e *Env) CheckNothingLeft() {
 // Footprint is all that exists outside and in the records, as one text.
 func (e *Env) Footprint() string {
 	e.t.Helper()
-	return fmt.Sprint(e.volumes(), e.instances(), e.listening(),
+	return fmt.Sprint(e.Volumes(), e.instances(), e.listening(),
 		strings.Fields(e.Ctl("ls", "-o", "name")), strings.Fields(e.Ctl("golden", "ls", "-o", "name")))
 }
 
 var volumeName = regexp.MustCompile(`^[cg]-[a-z0-9]+(-[0-9]+)?$`)
 
-// volumes lists the installation's volumes by the filesystem's own tools.
-func (e *Env) volumes() []string {
+// Volumes lists the installation's volumes by the filesystem's own tools.
+func (e *Env) Volumes() []string {
 	e.t.Helper()
 	var names []string
 	add := func(path string) {

@@ -6,12 +6,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 const (
 	zpool    = "clonede2e"
 	zparent  = zpool + "/cloned"
 	poolSize = "8G"
+	// smallPool is for tests that fill it.
+	smallPool = "1G"
 )
 
 // makePool makes what the driver needs and the daemon does not make itself.
@@ -21,9 +24,16 @@ func (e *Env) makePool() {
 		return
 	}
 	image := filepath.Join(e.Dir, "zpool.img")
-	e.run("truncate", "-s", poolSize, image)
+	e.run("truncate", "-s", e.poolSize(), image)
 	e.run("zpool", "create", "-f", "-m", filepath.Join(e.Dir, "z"), zpool, image)
 	e.t.Cleanup(func() { e.run("zpool", "destroy", "-f", zpool) })
+}
+
+func (e *Env) poolSize() string {
+	if e.extra == "pool=small" {
+		return smallPool
+	}
+	return poolSize
 }
 
 func (e *Env) writeConfig() {
@@ -36,7 +46,7 @@ func (e *Env) writeConfig() {
 		maxClones = value
 	case "clones.floor":
 		floor = value
-	case "":
+	case "", "pool":
 	default:
 		e.t.Fatalf("unknown setting %q", key)
 	}
@@ -55,7 +65,7 @@ clones:
   free_floor: %[11]s
 reconcile_interval: 2s
 log: {level: debug, format: json}
-`, e.Dir, e.Socket, metrics, e.Driver, zparent, poolSize, e.Runtime, e.PortFirst, e.PortLast, maxClones, floor)
+`, e.Dir, e.Socket, metrics, e.Driver, zparent, e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor)
 	if err := os.WriteFile(e.ConfigFile(), []byte(config), 0o644); err != nil {
 		e.t.Fatal(err)
 	}
@@ -142,7 +152,13 @@ func (e *Env) unmount() {
 		if len(f) < 2 || !strings.HasPrefix(f[1], e.Dir+"/") || f[2] == "zfs" {
 			continue
 		}
-		e.run("umount", f[1])
+		// What was killed just now may still be going.
+		Eventually(e.t, 20*time.Second, "unmount", func() error {
+			if out, err := exec.Command("umount", f[1]).CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
 		if strings.HasPrefix(f[0], "/dev/loop") {
 			// Fails where the mount had made it detach itself.
 			exec.Command("losetup", "-d", f[0]).Run()

@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cloned-db/cloned/test/harness"
+)
+
+// TestPoolFull lets a clone write until the pool is full. The others go on
+// answering, new ones are refused with what to do, nothing is left of the
+// refused, and when the clone has gone all is as before.
+func TestPoolFull(t *testing.T) {
+	eachWith(t, "pool=small", func(t *testing.T, e *harness.Env) {
+		if e.Driver == "dir" {
+			t.Skip("the pool of plain directories is the host's own filesystem")
+		}
+		e.Start()
+		e.GoldenFromDirectory("shop", scale(2_000))
+		greedy := e.Create("greedy")
+		e.Create("modest")
+
+		harness.ExecSQL(t, greedy.Endpoint.URL, "CREATE TABLE hoard (payload text); ALTER TABLE hoard ALTER payload SET STORAGE EXTERNAL")
+		var full error
+		for range 200 {
+			full = harness.TrySQL(t.Context(), greedy.Endpoint.URL,
+				"INSERT INTO hoard SELECT (SELECT string_agg(md5(i::text || j::text || random()), '') FROM generate_series(1, 240) j) FROM generate_series(1, 1300) i")
+			if full != nil {
+				break
+			}
+		}
+		if full == nil {
+			t.Fatal("two gigabytes went into a pool of one")
+		}
+		t.Logf("full: %v", full)
+
+		if n := harness.QueryInt(t, e.Show("modest").Endpoint.URL, "SELECT count(*) FROM orders"); n == 0 {
+			t.Error("the other clone lost its data")
+		}
+		before := e.Volumes()
+		harness.Eventually(t, time.Minute, "creating is refused", func() error {
+			r := e.Try("create", "late")
+			if r.Code == 0 {
+				e.Ctl("rm", "late")
+			}
+			if r.Code != 7 {
+				return fmt.Errorf("exit %d: %s", r.Code, r.Stderr)
+			}
+			return nil
+		})
+		if r := e.Try("golden", "refresh", "shop"); r.Code != 7 {
+			t.Errorf("refresh: exit %d, want 7: %s", r.Code, r.Stderr)
+		}
+		if after := e.Volumes(); !slices.Equal(after, before) {
+			t.Errorf("what was refused left something:\nbefore: %v\nafter: %v", before, after)
+		}
+
+		e.Ctl("rm", "greedy")
+		harness.Eventually(t, 3*time.Minute, "there is room again", func() error {
+			if r := e.Try("create", "late"); r.Code != 0 {
+				return fmt.Errorf("exit %d: %s", r.Code, r.Stderr)
+			}
+			return nil
+		})
+		e.CheckNothingLeft()
+	})
+}
