@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -148,7 +149,7 @@ func wantAway(t *testing.T, rt *docker.Runtime) {
 
 // restart stops the engine under a running instance and starts it again.
 func (w *private) restart(t *testing.T) {
-	spec := w.startPostgres(t, "restarted", 20002)
+	spec := w.startPostgres(t, "restarted", "127.0.0.1", 20002)
 	marker := writeMarker(t, spec.Volume)
 	events := w.rt.Events(t.Context())
 	rules := must(t, "nft", "list", "table", "inet", "cloned-private")
@@ -179,6 +180,16 @@ func (w *private) restart(t *testing.T) {
 	}
 	w.awaitPostgres(t, spec)
 	w.docker(t, "exec", "cloned-private-restarted", "test", "-e", "/cloned/"+filepath.Base(marker))
+}
+
+// writeMarker proves that a volume is the one that was there before.
+func writeMarker(t *testing.T, volume string) string {
+	t.Helper()
+	path := filepath.Join(volume, "marker")
+	if err := os.WriteFile(path, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func (w *private) teardown(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -145,6 +144,8 @@ func (w *private) reaches(t *testing.T, name string, targets map[string]target) 
 	return reached
 }
 
+// isolation tries each way out, and in, that must not be. The database is
+// published on all addresses of the host.
 func (w *private) isolation(t *testing.T) {
 	if !w.rt.Capabilities().Isolated {
 		t.Error("the runtime does not say that it isolates")
@@ -152,7 +153,7 @@ func (w *private) isolation(t *testing.T) {
 	outside := makeOutside(t)
 	outsidePort, outsideSeen := listen(t, outside, "0.0.0.0")
 	hostPort, hostSeen := listen(t, "", "0.0.0.0")
-	victim := w.startPostgres(t, "victim", 20001)
+	victim := w.startPostgres(t, "victim", "0.0.0.0", 20001)
 	attacker := w.start(t, "attacker", "sleep", "1000").ID
 	inside := w.docker(t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.Gateway}} {{.IPAddress}}{{end}}", "cloned-private-victim")
 	gateway, victimAddr, _ := strings.Cut(inside, " ")
@@ -206,6 +207,9 @@ func (w *private) isolation(t *testing.T) {
 	if got := must(t, "nsenter", "--net="+outside, "bash", "-c", fmt.Sprintf(connect+"; true", victimAddr, victim.Port, "reached")); got != "" {
 		t.Error("the outside reaches the database past its published port")
 	}
+	if got := must(t, "nsenter", "--net="+outside, "bash", "-c", fmt.Sprintf(connect+"; true", hostAddr, victim.PublishPort, "reached")); got != "reached\n" {
+		t.Error("the outside does not reach the published port, on an address that is published on")
+	}
 	if err := answers(t.Context(), victim.PublishPort); err != nil {
 		t.Errorf("the published port: %v", err)
 	}
@@ -234,72 +238,6 @@ func answers(ctx context.Context, port int) error {
 		return fmt.Errorf("it answered %q", answer)
 	}
 	return nil
-}
-
-// nameServer is the host's name server. It refuses to answer and remembers the
-// questions.
-type nameServer struct {
-	mu    sync.Mutex
-	asked []string
-}
-
-func serveNames(t *testing.T) *nameServer {
-	t.Helper()
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	s := &nameServer{}
-	go func() {
-		buf := make([]byte, 512)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if n < 12 {
-				continue
-			}
-			// The question follows the header as labels, each after its length.
-			name, _, _ := strings.Cut(string(buf[12:n]), "\x00")
-			s.mu.Lock()
-			s.asked = append(s.asked, name)
-			s.mu.Unlock()
-			buf[2], buf[3] = buf[2]|0x80, 5 // an answer: refused
-			if _, err := conn.WriteTo(buf[:n], from); err != nil {
-				return
-			}
-		}
-	}()
-	return s
-}
-
-func (s *nameServer) wasAsked(word string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.asked, func(name string) bool { return strings.Contains(name, word) })
-}
-
-// nameServer checks that no question for a name, hence no data in one, gets to
-// the host's name server through the engine's.
-func (w *private) nameServer(t *testing.T) {
-	ask := "timeout 3 psql -h %s.example.net -c 'select 1' 2>&1; true"
-	w.docker(t, "network", "create", "plain")
-	t.Cleanup(func() { w.docker(t, "network", "rm", "plain") })
-	w.docker(t, "run", "--rm", "--network", "plain", image, "sh", "-c", fmt.Sprintf(ask, "control"))
-	if !w.names.wasAsked("control") {
-		t.Error("the control's question does not get to the host's name server")
-	}
-	w.start(t, "asker", "sleep", "1000")
-	begin := time.Now()
-	out := w.docker(t, "exec", "cloned-private-asker", "sh", "-c", fmt.Sprintf(ask, "tunnel"))
-	if w.names.wasAsked("tunnel") || !strings.Contains(out, "could not translate host name") {
-		t.Errorf("its question got to the host's name server: %v: %s", w.names.wasAsked("tunnel"), out)
-	}
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("it took %v to learn that there is no name server", took)
-	}
 }
 
 func (w *private) notBeforeSetup(t *testing.T) {
@@ -404,14 +342,4 @@ func eventually(t *testing.T, what string, is func() bool) {
 			t.Fatalf("waited in vain for this: %s", what)
 		}
 	}
-}
-
-// writeMarker proves that a volume is the one that was there before.
-func writeMarker(t *testing.T, volume string) string {
-	t.Helper()
-	path := filepath.Join(volume, "marker")
-	if err := os.WriteFile(path, []byte("x"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

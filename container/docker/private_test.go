@@ -144,9 +144,9 @@ func (w *private) removeLater(t *testing.T, id string) {
 	})
 }
 
-// startPostgres starts a server on a fresh volume, published on a port of the
-// loopback address, which anybody may log in to.
-func (w *private) startPostgres(t *testing.T, id string, port int) container.Spec {
+// startPostgres starts a server on a fresh volume, published on an address of
+// the host, which anybody may log in to.
+func (w *private) startPostgres(t *testing.T, id, addr string, port int) container.Spec {
 	t.Helper()
 	volume := filepath.Join(w.dir, id)
 	user := w.rt.DefaultUser()
@@ -162,7 +162,7 @@ func (w *private) startPostgres(t *testing.T, id string, port int) container.Spe
 	}
 	spec := container.Spec{
 		ID: id, Image: image, Volume: volume, User: user, StopSignal: "SIGINT",
-		PublishAddr: "127.0.0.1", PublishPort: port, Port: 5432,
+		PublishAddr: addr, PublishPort: port, Port: 5432,
 		Argv: []string{"postgres", "-D", "/cloned/data", "-c", "listen_addresses=0.0.0.0", "-c", "hba_file=/cloned/hba", "-c", "unix_socket_directories=/tmp"},
 	}
 	if err := w.rt.Start(t.Context(), spec); err != nil {
