@@ -5,8 +5,9 @@
 //
 // An Engine holds no state: everything it needs is in the arguments. Work on
 // data runs as tasks through the container.Runtime, as the user that owns the
-// data; the exceptions are Inspect and the copying of a data directory on this
-// host, which read files of a volume directly and never follow a link out of it.
+// data; the exceptions are Inspect, the copying of a data directory on this
+// host, and the small files that Prepare changes while nothing runs on the
+// volume: they are opened directly, and no link is followed out of the volume.
 //
 // # Layout of a volume
 //

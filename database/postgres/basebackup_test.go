@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/need"
 )
 
 func (s *source) backup() database.Source {
@@ -40,9 +41,7 @@ func (s *source) withTablespace() *source {
 	if err := os.Mkdir(space, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := os.Chown(space, int(s.user.Uid), int(s.user.Gid)); err != nil {
-		s.t.Fatal(err)
-	}
+	s.own(space)
 	s.sql("shop", "CREATE TABLESPACE fast LOCATION '"+space+"'",
 		"CREATE TABLE far TABLESPACE fast AS SELECT n, repeat('y', 200) AS t FROM generate_series(1, 20000) AS n")
 	return s
@@ -182,6 +181,7 @@ func TestBaseBackupFails(t *testing.T) {
 		})
 	}
 	t.Run("full", func(t *testing.T) {
+		need.Root(t)
 		w := processWorld(t)
 		v := w.newVolume()
 		run(t, "mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", v.Path)

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/database"
@@ -40,6 +41,8 @@ type preparation struct {
 	// control is what the data said when we came.
 	control control
 	tasks   int
+	// reporting: what a server prints is reported from a goroutine of its own.
+	reporting sync.Mutex
 }
 
 func (p *preparation) run(ctx context.Context) error {
@@ -62,6 +65,8 @@ func (p *preparation) run(ctx context.Context) error {
 }
 
 func (p *preparation) report(message string, done, total int64) {
+	p.reporting.Lock()
+	defer p.reporting.Unlock()
 	p.req.Progress(database.Progress{Phase: phasePrepare, Message: message, Done: done, Total: total})
 }
 

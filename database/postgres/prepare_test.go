@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cloned-db/cloned/database"
+	"github.com/cloned-db/cloned/internal/need"
 )
 
 // production gives a source everything that a clone must not have.
@@ -212,4 +214,21 @@ func TestInPlace(t *testing.T) {
 		}
 		c.checkLog()
 	})
+}
+
+// TestUnprivileged goes the whole way as a user who is not root: everything then
+// belongs to that user.
+func TestUnprivileged(t *testing.T) {
+	need.Root(t)
+	dir := tempDir(t)
+	binary := filepath.Join(dir, "test")
+	run(t, "cp", os.Args[0], binary)
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run", "^(TestDefused|TestBaseBackup|TestProbeBadDirectory)$/^(process|running)$")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, "nobody")}
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=/tmp", "CLONED_REQUIRE=postgres"}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestDefused/process") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

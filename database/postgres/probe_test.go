@@ -13,6 +13,7 @@ import (
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/need"
 )
 
 // TestProbeBadDirectory: every kind of directory that can't be a source is told
@@ -104,6 +105,7 @@ func TestProbeBadDirectory(t *testing.T) {
 		})
 	}
 	t.Run("not readable", func(t *testing.T) {
+		need.Root(t)
 		dir := filepath.Join(tempDir(t), "data")
 		run(t, "cp", "-a", good.dir, dir)
 		run(t, "chown", "-R", "root:root", dir)
@@ -159,6 +161,7 @@ func asUser(t *testing.T, c *syscall.Credential, f func()) {
 // TestOwner: a copy belongs to whom its source did, but never to root, as whom
 // no server runs.
 func TestOwner(t *testing.T) {
+	need.Root(t)
 	s := newSource(t)
 	w := processWorld(t)
 	if err := os.Chmod(s.dir, 0o755); err != nil { // servers refuse that, too
@@ -220,6 +223,26 @@ func TestBadSettings(t *testing.T) {
 		_, err = w.engine.Prepare(t.Context(), w.rt, database.PrepareRequest{Volume: v, Facts: facts, Progress: w.log, Settings: map[string]string{name: value}})
 		want(t, err, errs.Invalid, "settings."+name)
 	}
+}
+
+// TestMissingLocale: a database that the image can't serve is an error that says
+// so, before anybody gets a clone.
+func TestMissingLocale(t *testing.T) {
+	s := newSource(t)
+	s.start()
+	s.sql("postgres", "CREATE DATABASE shop", "UPDATE pg_database SET datcollate = 'xx_XX', datctype = 'xx_XX' WHERE datname = 'shop'")
+	s.stop()
+	w := processWorld(t)
+	v := w.newVolume()
+	if err := w.engine.Fill(t.Context(), w.rt, database.FillRequest{Volume: v, Source: s.directory(), Progress: w.log}); err != nil {
+		t.Fatal(err)
+	}
+	facts, err := w.engine.Inspect(t.Context(), v.Path, v.DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.engine.Prepare(t.Context(), w.rt, database.PrepareRequest{Volume: v, Facts: facts, Progress: w.log})
+	want(t, err, errs.Precondition, `"shop"`, "xx_XX", "choose an image")
 }
 
 // TestDamaged: a directory that looks well and is not.

@@ -52,7 +52,6 @@ func eachRuntime(t *testing.T, test func(t *testing.T, w *world)) {
 }
 
 func processWorld(t testing.TB) *world {
-	need.Root(t)
 	bin := need.Postgres(t)
 	rt, err := process.Open(process.Config{Dir: t.TempDir(), Instance: "pgtest"})
 	if err != nil {
@@ -260,19 +259,29 @@ type source struct {
 // newSource makes a cluster with a superuser "boss" whose password is "hunter2".
 func newSource(t testing.TB) *source {
 	t.Helper()
-	need.Root(t)
 	s := &source{t: t, bin: need.Postgres(t), dir: filepath.Join(tempDir(t), "data"), port: freePort(t)}
-	s.user = credential(t, "postgres")
 	parent := filepath.Dir(s.dir)
-	if err := os.Chown(parent, int(s.user.Uid), int(s.user.Gid)); err != nil {
-		t.Fatal(err)
+	if os.Geteuid() == 0 {
+		s.user = credential(t, "postgres")
 	}
+	s.own(parent)
 	password := filepath.Join(parent, "password")
 	if err := os.WriteFile(password, []byte("hunter2\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.tool("initdb", "-D", s.dir, "-U", "boss", "--pwfile", password, "-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale", "C.UTF-8")
 	return s
+}
+
+// own makes a file the source's.
+func (s *source) own(path string) {
+	s.t.Helper()
+	if s.user == nil {
+		return
+	}
+	if err := os.Chown(path, int(s.user.Uid), int(s.user.Gid)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func credential(t testing.TB, name string) *syscall.Credential {
@@ -378,9 +387,7 @@ func (s *source) append(file, lines string) {
 	if _, err := f.WriteString(lines); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := f.Chown(int(s.user.Uid), int(s.user.Gid)); err != nil {
-		s.t.Fatal(err)
-	}
+	s.own(f.Name())
 }
 
 func askURL(t testing.TB, url, sql string) [][]string {
