@@ -173,7 +173,7 @@ func (s *Server) LoadShop(orders int) {
 // StartLoad keeps placing orders until StopLoad or the test's end.
 func (s *Server) StartLoad() {
 	s.t.Helper()
-	s.load = exec.Command(filepath.Join(s.bin, "pgbench"), "-n", "-c", "2", "-T", "3600", "-f", Repo(s.t, "scripts/shop/load.pgbench"), s.URL("shop"))
+	s.load = exec.Command(filepath.Join(s.bin, "pgbench"), "-n", "-c", "2", "-R", "50", "-T", "3600", "-f", Repo(s.t, "scripts/shop/load.pgbench"), s.URL("shop"))
 	var out bytes.Buffer
 	s.load.Stdout, s.load.Stderr = &out, &out
 	if err := s.load.Start(); err != nil {
