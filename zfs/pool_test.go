@@ -16,13 +16,19 @@ import (
 	"github.com/cloned-db/cloned/internal/need"
 )
 
-// pool is a real pool on a file.
+// pool is a real pool on a disk that is a file in dir, or a device over it.
 type pool struct {
-	name, dir string
+	name, dir, disk string
 }
 
 // newPool makes a pool of so many MiB that lives as long as the test.
 func newPool(t testing.TB, mib int64) pool {
+	t.Helper()
+	return newPoolOn(t, mib, nil)
+}
+
+// newPoolOn makes a pool on the device that wrap makes of the pool's file.
+func newPoolOn(t testing.TB, mib int64, wrap func(pool) string) pool {
 	t.Helper()
 	need.ZFS(t)
 	random := make([]byte, 6)
@@ -30,18 +36,17 @@ func newPool(t testing.TB, mib int64) pool {
 		t.Fatal(err)
 	}
 	p := pool{name: "clonedtest" + hex.EncodeToString(random), dir: t.TempDir()}
-	file := filepath.Join(p.dir, "disk")
-	f, err := os.Create(file)
-	if err != nil {
+	p.disk = filepath.Join(p.dir, "disk")
+	if err := os.WriteFile(p.disk, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(mib << 20); err != nil {
+	if err := os.Truncate(p.disk, mib<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
+	if wrap != nil {
+		p.disk = wrap(p)
 	}
-	sh(t, "zpool", "create", "-o", "cachefile=none", "-m", p.mountpoint(), p.name, file)
+	sh(t, "zpool", "create", "-o", "cachefile=none", "-m", p.mountpoint(), p.name, p.disk)
 	t.Cleanup(func() {
 		// A test may have exported it and failed before importing it again.
 		if exec.Command("zpool", "list", p.name).Run() != nil {
