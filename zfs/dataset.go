@@ -3,6 +3,7 @@ package zfs
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ const (
 
 // volumeProperties is what the driver wants to know of a volume or a snapshot.
 var volumeProperties = []string{markProperty, createdProperty, "origin", "mounted"}
+
+// detailProperties is what it wants to know of a single volume.
+var detailProperties = append(slices.Clone(volumeProperties), "written", "logicalreferenced")
 
 // ours reports whether the dataset bears the mark of the instance, set on
 // itself: snapshots and children inherit the mark of what they are under.

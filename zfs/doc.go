@@ -22,7 +22,9 @@
 // Whatever the driver creates bears the user property "cloned:instance" with
 // the instance's ID, given with -o to the very command that creates it. ZFS
 // lets children and snapshots inherit user properties, and a received stream
-// carries them along, so only a value whose source is "local" counts.
+// carries them along, so only a value whose source is "local" counts. For a new
+// file system ZFS itself works in two steps, and may die between them: see
+// unfinished.
 //
 // # Absent, or out of sight
 //

@@ -36,6 +36,14 @@ func (d *Driver) Capabilities() storage.Capabilities {
 // command, and returns when.
 func (d *Driver) bear(ctx context.Context, verb string, names ...string) (time.Time, error) {
 	now := time.Now().UTC()
-	args := []string{"-o", markProperty + "=" + d.instance, "-o", createdProperty + "=" + now.Format(time.RFC3339Nano)}
+	var args []string
+	for _, property := range d.birth(now) {
+		args = append(args, "-o", property)
+	}
 	return now, d.run(ctx, verb, append(args, names...)...)
+}
+
+// birth returns the properties of a dataset that is born now.
+func (d *Driver) birth(now time.Time) []string {
+	return []string{markProperty + "=" + d.instance, createdProperty + "=" + now.UTC().Format(time.RFC3339Nano)}
 }

@@ -22,6 +22,8 @@ const (
 	reasonAbsent = "DATASET_ABSENT"
 	// reasonParent: the parent or its pool is not there.
 	reasonParent = "PARENT_UNAVAILABLE"
+	// reasonUnfinished: a call that made the dataset has not come to its end.
+	reasonUnfinished = "VOLUME_UNFINISHED"
 	// reasonTaken: the name belongs to something else.
 	reasonTaken = "DATASET_EXISTS"
 	// reasonBusy: something holds the dataset open.
@@ -120,6 +122,13 @@ func stderrOf(err error) string {
 
 func hasReason(err error, reason string) bool {
 	return err != nil && errs.As(err).Reason == reason
+}
+
+// existsForeign is foreignError for a call that was to make the dataset.
+func existsForeign(name string) *errs.Error {
+	e := foreignError(name)
+	e.Kind = errs.Exists
+	return e
 }
 
 func foreignError(name string) *errs.Error {

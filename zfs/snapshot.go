@@ -36,9 +36,7 @@ func (d *Driver) Snapshot(ctx context.Context, src storage.Source, id string) (s
 		return storage.Snapshot{}, err
 	}
 	if !found.ours(d.instance) {
-		foreign := foreignError(name)
-		foreign.Kind = errs.Exists
-		return storage.Snapshot{}, foreign
+		return storage.Snapshot{}, existsForeign(name)
 	}
 	return snapshot(ref, found)
 }

@@ -13,7 +13,7 @@ import (
 // "logicalreferenced": its content before compression. Both are as of the last
 // transaction group, some five seconds ago at most.
 func (d *Driver) Usage(ctx context.Context, volume string) (storage.Usage, error) {
-	found, err := d.own(ctx, volume, "written", "logicalreferenced")
+	found, err := d.own(ctx, volume)
 	if err != nil {
 		return storage.Usage{}, err
 	}

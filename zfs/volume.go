@@ -55,14 +55,14 @@ func (d *Driver) born(volume string, created time.Time, origin *storage.Snapshot
 // adopt describes a volume that exists, for a call that was to make it from
 // origin; errs.Exists if it is not what that call would have made.
 func (d *Driver) adopt(ctx context.Context, volume, name, origin string) (storage.Volume, error) {
-	found, err := d.describe(ctx, name, volumeProperties)
+	found, err := d.describe(ctx, name, detailProperties)
 	if err != nil {
 		return storage.Volume{}, err
 	}
 	if !found.ours(d.instance) {
-		foreign := foreignError(name)
-		foreign.Kind = errs.Exists
-		return storage.Volume{}, foreign
+		if found, err = d.finish(ctx, found, origin); err != nil {
+			return storage.Volume{}, err
+		}
 	}
 	if found.value("origin") != origin {
 		return storage.Volume{}, errs.New(errs.Exists, reasonTaken, "volume %s exists with the origin %s, not %s", volume, found.value("origin"), origin)
@@ -72,35 +72,38 @@ func (d *Driver) adopt(ctx context.Context, volume, name, origin string) (storag
 
 // Stat describes a volume and mounts it if it is not.
 func (d *Driver) Stat(ctx context.Context, volume string) (storage.Volume, error) {
-	found, err := d.own(ctx, volume, createdProperty, "origin", "mounted")
+	found, err := d.own(ctx, volume)
 	if err != nil {
 		return storage.Volume{}, err
 	}
 	return d.use(ctx, volume, found)
 }
 
-// own asks for properties of a volume's dataset; errs.NotFound if it is absent,
-// ReasonForeign if it is not ours.
-func (d *Driver) own(ctx context.Context, volume string, properties ...string) (dataset, error) {
+// own describes the dataset of a volume; errs.NotFound if it is absent or
+// unfinished, ReasonForeign if it is not ours.
+func (d *Driver) own(ctx context.Context, volume string) (dataset, error) {
 	name, err := d.volumeName(volume)
 	if err != nil {
 		return dataset{}, err
 	}
-	found, err := d.describe(ctx, name, append(properties, markProperty))
+	found, err := d.describe(ctx, name, detailProperties)
+	if err != nil || found.ours(d.instance) {
+		return found, err
+	}
+	unfinished, err := d.unfinished(ctx, found)
 	if err != nil {
-		return dataset{}, err
+		return found, err
 	}
-	if !found.ours(d.instance) {
-		return dataset{}, foreignError(name)
+	if unfinished {
+		return found, errs.New(errs.NotFound, reasonUnfinished, "volume %s was never finished", volume)
 	}
-	return found, nil
+	return found, foreignError(name)
 }
 
 // use mounts a volume if it is not mounted, and returns it.
 func (d *Driver) use(ctx context.Context, volume string, found dataset) (storage.Volume, error) {
 	if found.value("mounted") != "yes" {
-		// Somebody else may mount it first, which is as good.
-		if err := d.run(ctx, "mount", found.name); err != nil && d.checkMounted(volume) != nil {
+		if err := d.mount(ctx, volume, found.name); err != nil {
 			return storage.Volume{}, err
 		}
 	}
@@ -108,6 +111,14 @@ func (d *Driver) use(ctx context.Context, volume string, found dataset) (storage
 		return storage.Volume{}, err
 	}
 	return d.volume(volume, found)
+}
+
+// mount mounts a volume. Somebody else may do so first, which is as good.
+func (d *Driver) mount(ctx context.Context, volume, name string) error {
+	if err := d.run(ctx, "mount", name); err != nil && d.checkMounted(volume) != nil {
+		return err
+	}
+	return nil
 }
 
 // volume makes the contract's description of a dataset.
@@ -142,13 +153,13 @@ func (d *Driver) checkMounted(volume string) error {
 	return e
 }
 
-// Destroy destroys a volume that bears our mark. The mark is read first, by a
-// command of its own: IDs are never used again, so that nobody else's dataset
-// can take the name in between, and `zfs destroy` without options takes nothing
-// along.
+// Destroy destroys a volume that bears our mark, or is unfinished. The mark is
+// read first, by a command of its own: IDs are never used again, so that nobody
+// else's dataset can take the name in between, and `zfs destroy` without options
+// takes nothing along.
 func (d *Driver) Destroy(ctx context.Context, volume string) error {
 	found, err := d.own(ctx, volume)
-	if err == nil {
+	if err == nil || hasReason(err, reasonUnfinished) {
 		err = d.run(ctx, "destroy", found.name)
 	}
 	if errs.Is(err, errs.NotFound) {
