@@ -45,8 +45,8 @@ type bench struct {
 }
 
 const (
-	alone   = 24
-	rounds  = 5
+	alone   = 16
+	rounds  = 4
 	crowd   = 16
 	present = 200
 )
