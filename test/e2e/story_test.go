@@ -226,8 +226,9 @@ func TestExpiry(t *testing.T) {
 		if r := e.Try("rm", "kept"); r.Code != 5 {
 			t.Errorf("rm of a protected clone: exit %d, want 5: %s", r.Code, r.Stderr)
 		}
-		e.Ctl("unprotect", "kept")
+		// The other way round it would expire in between.
 		e.Ctl("extend", "kept", "never")
+		e.Ctl("unprotect", "kept")
 		e.Ctl("rm", "kept")
 		e.CheckNothingLeft()
 	})
