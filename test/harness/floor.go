@@ -25,7 +25,7 @@ func (e *Env) VolumePath(c Clone) string {
 func (e *Env) SnapshotName(id string) string {
 	e.t.Helper()
 	if e.Driver == "zfs" {
-		return zparent + "/g-" + id + "@ready"
+		return zparent + "/g-" + id + "@cloned-" + e.Instance + "-ready"
 	}
 	root := filepath.Join(e.Dir, "state/volumes")
 	if e.Driver == "btrfs" {
