@@ -211,3 +211,14 @@ type Driver interface {
 	// without the capability Foreign.
 	ForeignPath(ctx context.Context, name string) (string, error)
 }
+
+// HealthReporter is what a driver may be beside a Driver: one that knows the
+// state of the devices below its pool.
+type HealthReporter interface {
+	// Health returns "ONLINE" if all is well, otherwise the state in the
+	// filesystem's own words.
+	Health(ctx context.Context) (string, error)
+}
+
+// Online is the Health of a pool with which all is well.
+const Online = "ONLINE"

@@ -23,7 +23,8 @@ type health struct {
 	err       error // of the last pass
 	last      time.Time
 	orphans   int
-	alarm     bool // there were too many orphans to sweep
+	alarm     bool   // there were too many orphans to sweep
+	pool      string // what is wrong with the pool
 	strangers []string
 	lost      []string // ready snapshots without their volume
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
 )
 
 // Run makes a first pass and then keeps what is there like what is wanted, until
@@ -91,7 +92,7 @@ func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]
 		}
 	}
 	alarm := p.sweep(ctx, orphans, suspects)
-	p.noteSuccess(want, observed, len(orphans), alarm)
+	p.noteSuccess(p.poolHealth(ctx), want, observed, len(orphans), alarm)
 	p.metrics.Orphans(len(orphans), alarm)
 	p.metrics.Reconcile(ResultOK, p.now().Sub(began))
 	suspects = make(map[Orphan]bool, len(orphans))
@@ -238,12 +239,28 @@ func (p *Plane) noteFailure(err error) {
 	p.health.err = err
 }
 
-func (p *Plane) noteSuccess(want Want, observed Observed, orphans int, alarm bool) {
+// poolHealth is what the driver says of its pool: "" for nothing worth telling.
+func (p *Plane) poolHealth(ctx context.Context) string {
+	reporter, ok := p.cfg.Driver.(storage.HealthReporter)
+	if !ok {
+		return ""
+	}
+	health, err := reporter.Health(ctx)
+	switch {
+	case err != nil:
+		return err.Error()
+	case health == storage.Online:
+		return ""
+	}
+	return health
+}
+
+func (p *Plane) noteSuccess(pool string, want Want, observed Observed, orphans int, alarm bool) {
 	p.health.mu.Lock()
 	defer p.health.mu.Unlock()
 	h := &p.health
 	h.observed, h.err, h.last = true, nil, p.now()
-	h.orphans, h.alarm = orphans, alarm
+	h.orphans, h.alarm, h.pool = orphans, alarm, pool
 	h.strangers, h.lost = strangers(want, observed), lostSnapshots(want, observed)
 }
 

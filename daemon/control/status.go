@@ -56,6 +56,7 @@ func (p *Plane) addDegraded(s *Status) {
 	add(!s.Isolated && !h.last.IsZero(), "runtime %s does not keep clones from reaching the network", s.Runtime)
 	add(!s.Limits.Limits, "runtime %s does not enforce limits of memory, CPU and processes", s.Runtime)
 	add(s.Space.Total > 0 && s.Space.Free < s.FloorBytes, "the pool has %s free, less than the floor of %s: nothing can be created", mib(s.Space.Free), mib(s.FloorBytes))
+	add(h.pool != "", "the pool of storage %s is not well: %s", s.Driver, h.pool)
 	add(h.err != nil, "the last reconciliation failed: %v", h.err)
 	add(h.alarm, "%d orphans are more than a pass may sweep: none was; see the log for what they are", h.orphans)
 	add(len(h.strangers) > 0, "with this installation's mark but unknown to its state: %s (was an old state put back?)", strings.Join(h.strangers, ", "))
