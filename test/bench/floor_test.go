@@ -186,9 +186,12 @@ func through[T any](v *T, adapt *strings.Replacer) error {
 	return nil
 }
 
-// answers asks a PostgreSQL server whether it speaks TLS, which needs no
-// credentials: the one byte that comes back is the protocol's first answer
-// (PostgreSQL documentation, "Message Flow", SSL Session Encryption).
+// startup is a StartupMessage of protocol 3.0 for the user "cloned".
+var startup = append([]byte{0, 0, 0, 21, 0, 3, 0, 0}, "user\x00cloned\x00\x00"...)
+
+// answers asks a PostgreSQL server for a session. A server that takes sessions
+// asks for the password ('R'); one that is still starting up says so ('E'). See
+// "Message Flow, Start-up" in PostgreSQL's documentation.
 func answers(port int) bool {
 	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
 	if err != nil {
@@ -196,12 +199,12 @@ func answers(port int) bool {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
+	if _, err := conn.Write(startup); err != nil {
 		return false
 	}
 	var b [1]byte
 	_, err = io.ReadFull(conn, b[:])
-	return err == nil
+	return err == nil && b[0] == 'R'
 }
 
 func command(ctx context.Context, argv ...string) error {
