@@ -94,7 +94,8 @@ func TestRecordWithoutProcess(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go cmd.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	r := open(t, dir)
 	if in, err := r.Inspect(t.Context(), "c-4-1"); err != nil || in.State != container.Running {
 		t.Errorf("%+v, %v", in, err)
@@ -102,7 +103,9 @@ func TestRecordWithoutProcess(t *testing.T) {
 	if err := r.Remove(t.Context(), "c-4-1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Process.Signal(syscall.Signal(0)); err == nil {
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
 		t.Error("the process lives")
 	}
 }
