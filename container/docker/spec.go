@@ -70,9 +70,6 @@ func (r *Runtime) taskSettings(task container.Task, volumes []string) settings {
 	s := r.common(task.ID, kindTask, task.Image, task.Argv, task.Env, task.Volume, task.User, task.Limits, volumes)
 	s.config.AttachStdout, s.config.AttachStderr = true, true
 	s.host.LogConfig = api.LogConfig{Type: "none"}
-	// Its /etc/passwd is written before it starts (see nameUser); its user can
-	// write nothing there.
-	s.host.ReadonlyRootfs = false
 	s.host.NetworkMode = "none"
 	if task.Network == container.NetworkHost {
 		s.host.NetworkMode = "host"

@@ -35,9 +35,6 @@ func (r *Runtime) Run(ctx context.Context, task container.Task) error {
 // runTo runs a task's container to its end.
 func (r *Runtime) runTo(ctx context.Context, dockerID string, task container.Task) error {
 	what := "task " + task.ID
-	if err := r.nameUser(ctx, dockerID, task.User); err != nil {
-		return err
-	}
 	attached, err := r.api.ContainerAttach(ctx, dockerID, api.AttachOptions{Stream: true, Stdout: true, Stderr: true})
 	if err != nil {
 		return classify("attaching to "+what, err)
