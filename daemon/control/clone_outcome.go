@@ -33,16 +33,21 @@ func (r *cloneRun) tell(c state.Clone, err error) {
 	r.p.waiters.tell(cloneKey(c.ID), news{clone: &c, err: err})
 }
 
+// arrive notes that the present generation is what the user wants of it.
+func (r *cloneRun) arrive(c *state.Clone) {
+	if c.Suspend {
+		c.State = state.CloneSuspended
+		return
+	}
+	c.State, c.Claimed = state.CloneReady, c.Generation
+	c.ReadySince = r.p.now().Round(0)
+}
+
 // settle: the present generation is as it is wanted.
 func (r *cloneRun) settle(c state.Clone) error {
 	out, err := r.commit(c, func(c *state.Clone) {
 		c.Message, c.NextRestart, c.Renew = "", time.Time{}, false
-		if c.Suspend {
-			c.State = state.CloneSuspended
-			return
-		}
-		c.State, c.Claimed = state.CloneReady, c.Generation
-		c.ReadySince = r.p.now().Round(0)
+		r.arrive(c)
 	})
 	if err != nil {
 		return err
@@ -65,12 +70,7 @@ func (r *cloneRun) switchOver(c state.Clone) error {
 		if timings != nil {
 			c.Timings = timings
 		}
-		if c.Suspend {
-			c.State = state.CloneSuspended
-			return
-		}
-		c.State, c.Claimed = state.CloneReady, c.Generation
-		c.ReadySince = r.p.now().Round(0)
+		r.arrive(c)
 	})
 	if err != nil {
 		return err
