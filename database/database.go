@@ -171,6 +171,7 @@ type StartRequest struct {
 type Target struct {
 	ID         string
 	VolumePath string
+	DataDir    string // relative to VolumePath
 	Addr       string
 	Port       int
 	Database   string
@@ -208,12 +209,14 @@ type Engine interface {
 	Prepare(ctx context.Context, rt container.Runtime, req PrepareRequest) (Prepared, error)
 	// Spec says how to start a clone's database. It does no I/O.
 	Spec(req StartRequest) container.Spec
-	// Ready returns nil once the server at the target answers in its protocol
-	// on the admin socket. It needs no credentials.
+	// Ready returns nil once the server at the target answers in its protocol on
+	// the admin socket, which needs no credentials, and, if the target has a
+	// password, has made it the role's. It is errs.Unavailable while the server
+	// takes no sessions yet, and any other kind if asking again will not help.
 	Ready(ctx context.Context, t Target) error
-	// Claim sets the password of the role to the target's and returns once a
-	// login through the published port, with it, has read back the instance's
-	// own ID; errs.Conflict (ReasonWrongInstance) if another one answered.
+	// Claim returns once a login through the published port, with the target's
+	// password, has read back the instance's own ID; errs.Conflict
+	// (ReasonWrongInstance) if another one answered.
 	Claim(ctx context.Context, t Target) error
 	// Checkpoint flushes the instance's memory to its volume, through the admin
 	// socket, so that what is cloned of it starts without recovery being long.

@@ -84,7 +84,7 @@ const (
 	PhaseVolume  = "volume"  // storage driver
 	PhaseStart   = "start"   // container runtime
 	PhaseReady   = "ready"   // first protocol answer
-	PhaseClaim   = "claim"   // credentials, identity
+	PhaseClaim   = "claim"   // the login through the endpoint, and whose it is
 	PhaseStop    = "stop"    // old generation's instance
 	PhaseCommit  = "commit"  // state written
 	PhaseRemove  = "remove"  // instance

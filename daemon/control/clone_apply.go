@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -136,9 +137,18 @@ func (r *cloneRun) awaitReady(ctx context.Context, c state.Clone, g int64, path 
 		if err != nil {
 			return err
 		}
-		return r.p.cfg.Runtime.WaitReady(ctx, l.request.ID, func(ctx context.Context) error {
-			return l.engine.Ready(ctx, l.target)
+		if c.Claimed == g {
+			l.target.Password = "" // it has its own
+		}
+		var refused error
+		err = r.p.cfg.Runtime.WaitReady(ctx, l.request.ID, func(ctx context.Context) error {
+			err := l.engine.Ready(ctx, l.target)
+			if err != nil && !errs.Is(err, errs.Unavailable) {
+				refused, err = err, nil
+			}
+			return err
 		})
+		return cmp.Or(err, refused)
 	})
 }
 
@@ -165,11 +175,13 @@ func (p *Plane) launch(c state.Clone, g int64, path string) (launch, error) {
 		return launch{}, err
 	}
 	name := cloneName(c.ID, g)
-	database := databaseOf(golden, snapshot)
 	return launch{
 		engine:  engine,
 		request: startRequest(name, path, c, golden, snapshot, p.cfg.Runtime),
-		target:  p.target(name, path, c, engine.Role(), database),
+		target: database.Target{
+			ID: name, VolumePath: path, DataDir: snapshot.DataDir, Addr: c.Addr, Port: c.Port,
+			Database: databaseOf(golden, snapshot), Role: engine.Role(), Password: p.password(c.ID),
+		},
 	}, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 
-	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/state"
 )
 
@@ -15,13 +14,6 @@ func (p *Plane) password(clone string) string {
 	mac := hmac.New(sha256.New, p.cfg.Key)
 	mac.Write([]byte(clone)) // a hash's Write does not fail
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-func (p *Plane) target(name, path string, c state.Clone, role, database string) (t database.Target) {
-	t.ID, t.VolumePath = name, path
-	t.Addr, t.Port = c.Addr, c.Port
-	t.Role, t.Database, t.Password = role, database, p.password(c.ID)
-	return t
 }
 
 // Endpoint says how a user reaches the clone. It is empty if the clone's golden

@@ -24,7 +24,7 @@ func BenchmarkClone(b *testing.B) {
 		of.Path = w.dir + "/" + id
 		run(b, "cp", "-a", v.Path, of.Path)
 		req := database.StartRequest{ID: id, Volume: of, Runtime: w.rt, Facts: facts, Prepared: prepared, PublishAddr: "127.0.0.1", PublishPort: freePort(b)}
-		target := database.Target{ID: id, VolumePath: of.Path, Addr: "127.0.0.1", Port: req.PublishPort, Database: prepared.Database, Role: role, Password: "secret"}
+		target := database.Target{ID: id, VolumePath: of.Path, DataDir: of.DataDir, Addr: "127.0.0.1", Port: req.PublishPort, Database: prepared.Database, Role: role, Password: "secret"}
 		b.StartTimer()
 		begin := time.Now()
 		if err := w.rt.Start(b.Context(), w.engine.Spec(req)); err != nil {

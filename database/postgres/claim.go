@@ -12,35 +12,19 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
-const whoAreYou = "SELECT current_setting('" + instanceSetting + "', true)"
-
-// Claim implements database.Engine.
-func (*Engine) Claim(ctx context.Context, t database.Target) error {
-	err := setPassword(ctx, t)
-	if err == nil {
-		err = logIn(ctx, t)
+// setPassword sets what the server keeps of the role's password, unless it is
+// nothing. Whose server it is need not be asked: it answers on the volume.
+func setPassword(ctx context.Context, conn *pgconn.PgConn, v verifier) error {
+	if v.err != nil {
+		return errs.New(errs.Internal, "PASSWORD", "%w", v.err)
 	}
-	return inPhase(phaseClaim, err)
-}
-
-// setPassword sets the role's password through the admin socket.
-func setPassword(ctx context.Context, t database.Target) error {
-	verifier, err := scramVerifier(t.Password)
-	if err != nil {
-		return errs.New(errs.Internal, "PASSWORD", "%w", err)
-	}
-	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, role, databaseOf(t), calm())
-	if err != nil {
-		return instanceError("connecting to the admin socket", err)
-	}
-	defer closeConn(ctx, conn)
-	if err := identify(ctx, conn, t.ID); err != nil {
-		return err
+	if v.text == "" {
+		return nil
 	}
 	// ALTER ROLE would take ten times as long: it tries whether the verifier is
 	// that of an empty password, in 4096 rounds. A verifier is of base64, ":", "$"
 	// and "-" and needs no quoting.
-	rows, err := query(ctx, conn, "UPDATE pg_authid SET rolpassword = '"+verifier+"' WHERE rolname = '"+role+"' RETURNING 1")
+	rows, err := query(ctx, conn, "UPDATE pg_authid SET rolpassword = '"+v.text+"' WHERE rolname = '"+role+"' RETURNING 1")
 	if err != nil {
 		return instanceError("setting the password", err)
 	}
@@ -50,7 +34,12 @@ func setPassword(ctx context.Context, t database.Target) error {
 	return nil
 }
 
-// logIn goes the way that users go, and sees who answers.
+// Claim implements database.Engine. It goes the way that users go, and sees who
+// answers.
+func (*Engine) Claim(ctx context.Context, t database.Target) error {
+	return inPhase(phaseClaim, logIn(ctx, t))
+}
+
 func logIn(ctx context.Context, t database.Target) error {
 	config, err := loginConfig(databaseOf(t))
 	if err != nil {
@@ -77,8 +66,9 @@ func logIn(ctx context.Context, t database.Target) error {
 
 // identify returns errs.Conflict unless the instance is the one of the ID.
 func identify(ctx context.Context, conn *pgconn.PgConn, id string) error {
-	rows, err := query(ctx, conn, whoAreYou)
-	if err != nil {
+	rows, err := query(ctx, conn, "SHOW "+instanceSetting)
+	var answer *pgconn.PgError
+	if err != nil && !errors.As(err, &answer) {
 		return instanceError("asking the instance for its ID", err)
 	}
 	if len(rows) == 1 && rows[0][0] == id {

@@ -197,7 +197,7 @@ func (w *world) clone(v database.Volume, facts database.Facts, prepared database
 		change(&req)
 	}
 	c := &clone{w: w, volume: v.Path, target: database.Target{
-		ID: id, VolumePath: v.Path, Addr: req.PublishAddr, Port: req.PublishPort,
+		ID: id, VolumePath: v.Path, DataDir: v.DataDir, Addr: req.PublishAddr, Port: req.PublishPort,
 		Database: prepared.Database, Role: w.engine.Role(), Password: "s3cret-" + id,
 	}}
 	begin := time.Now()

@@ -16,6 +16,26 @@ const (
 	scramSalt       = 16 // bytes, as PostgreSQL's
 )
 
+// verifier is what the server keeps of a password; "" for none.
+type verifier struct {
+	text string
+	err  error
+}
+
+// verifierOf makes a verifier, which takes a millisecond, meanwhile.
+func verifierOf(password string) <-chan verifier {
+	made := make(chan verifier, 1)
+	if password == "" {
+		made <- verifier{}
+		return made
+	}
+	go func() {
+		text, err := scramVerifier(password)
+		made <- verifier{text, err}
+	}()
+	return made
+}
+
 // scramVerifier returns what the server stores of a password, made here so that
 // the password itself is never sent: SCRAM-SHA-256 of RFC 5803. The password
 // must be printable ASCII, which SASLprep leaves as it is.

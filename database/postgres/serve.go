@@ -57,7 +57,7 @@ func (p *preparation) attempt(parent context.Context) (output []string, ready bo
 		defer close(ended)
 		failed = p.rt.Run(ctx, task)
 	}()
-	target := database.Target{VolumePath: p.req.Volume.Path, Port: port}
+	target := database.Target{VolumePath: p.req.Volume.Path, DataDir: p.req.Volume.DataDir, Port: port}
 	err = container.Poll(ctx, ended, func(ctx context.Context) error { return New().Ready(ctx, target) },
 		func() error { return errs.New(errs.Precondition, "PREPARE", "the server ended before it was ready") })
 	if ready = err == nil; ready {

@@ -46,7 +46,7 @@ type bench struct {
 
 const (
 	alone   = 16
-	rounds  = 4
+	rounds  = 8
 	crowd   = 16
 	present = 200
 )
