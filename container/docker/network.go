@@ -114,11 +114,26 @@ func (r *Runtime) Teardown(ctx context.Context) error {
 	}
 	found, err := r.network(ctx)
 	if err == nil && found.Labels[labelInstance] == r.instance {
-		err = r.api.NetworkRemove(ctx, found.ID)
+		err = r.removeNetwork(ctx, found)
 	}
 	if err != nil && !cerrdefs.IsNotFound(err) {
 		return classify("removing the network "+r.networkName(), err)
 	}
 	r.isolated.Store(false)
 	return r.fence.remove()
+}
+
+// removeNetwork removes a network, and from it first what the Engine now and
+// then keeps there: endpoints of containers that are gone. Others it refuses to
+// part with.
+func (r *Runtime) removeNetwork(ctx context.Context, n network.Inspect) error {
+	for id, endpoint := range n.Containers {
+		if _, err := r.api.ContainerInspect(ctx, id); !cerrdefs.IsNotFound(err) {
+			continue
+		}
+		if err := r.api.NetworkDisconnect(ctx, n.ID, endpoint.Name, true); err != nil && !cerrdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	return r.api.NetworkRemove(ctx, n.ID)
 }
