@@ -14,7 +14,7 @@
 //	<volume>/<DataDir>/      the data directory ("data" for volumes that we fill;
 //	                         "." or a subdirectory for an in-place source)
 //	<volume>/tblspc/<oid>/   tablespaces, linked relatively from pg_tblspc
-//	<volume>/.cloned/        ours: pg_hba.conf, run/ (the admin socket); made by Prepare
+//	<volume>/.cloned/        ours: pg_hba.conf, run/ (the admin socket), notes; made by Prepare
 //
 // # Errors
 //
@@ -209,6 +209,10 @@ type Engine interface {
 	Prepare(ctx context.Context, rt container.Runtime, req PrepareRequest) (Prepared, error)
 	// Spec says how to start a clone's database. It does no I/O.
 	Spec(req StartRequest) container.Spec
+	// ReadAhead has the system fetch, in the background, what the first session
+	// of the target's server will read. It is called while the server starts; it
+	// is a hint, and nothing depends on it.
+	ReadAhead(t Target)
 	// Ready returns nil once the server at the target answers in its protocol on
 	// the admin socket, which needs no credentials, and, if the target has a
 	// password, has made it the role's. It is errs.Unavailable while the server

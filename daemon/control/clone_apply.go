@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"sync"
 	"time"
 
 	"github.com/cloned-db/cloned/container"
@@ -125,6 +126,9 @@ func (r *cloneRun) start(ctx context.Context, c state.Clone, g int64, path strin
 		if err != nil {
 			return err
 		}
+		var reading sync.WaitGroup
+		reading.Go(func() { l.engine.ReadAhead(l.target) })
+		defer reading.Wait()
 		return r.p.cfg.Runtime.Start(ctx, l.engine.Spec(l.request))
 	})
 }

@@ -45,7 +45,13 @@ func (p *preparation) work(ctx context.Context) error {
 	}
 	for i, db := range databases {
 		p.report(fmt.Sprintf("defusing database %d of %d", i+1, len(databases)), 0, 0)
-		if err := p.in(ctx, db.name, p.defuseDatabase); err != nil {
+		err := p.in(ctx, db.name, func(ctx context.Context, conn *pgconn.PgConn) error {
+			if err := p.defuseDatabase(ctx, conn); err != nil {
+				return err
+			}
+			return p.noteReadAhead(ctx, conn, db.name)
+		})
+		if err != nil {
 			return err
 		}
 	}

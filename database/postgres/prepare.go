@@ -25,7 +25,7 @@ import (
 // A server runs on the data only as a task without network, as the user that
 // owns the data.
 func (*Engine) Prepare(ctx context.Context, rt container.Runtime, req database.PrepareRequest) (database.Prepared, error) {
-	p := &preparation{rt: rt, req: req, paths: pathsOf(rt, req.Volume)}
+	p := &preparation{rt: rt, req: req, paths: pathsOf(rt, req.Volume), readAhead: map[string][]string{}}
 	err := p.run(ctx)
 	return p.result, inPhase(phasePrepare, err)
 }
@@ -41,6 +41,8 @@ type preparation struct {
 	// control is what the data said when we came.
 	control control
 	tasks   int
+	// readAhead is what sessions read first, by database.
+	readAhead map[string][]string
 	// reporting: what a server prints is reported from a goroutine of its own.
 	reporting sync.Mutex
 }
@@ -134,9 +136,14 @@ func (p *preparation) verify(ctx context.Context) error {
 	return errs.New(errs.Corrupt, "NOT_SHUT_DOWN", "pg_controldata does not say whether the database is shut down").WithLog(output)
 }
 
-// cleanUp removes what only preparation needs.
+// cleanUp removes what only preparation needs, and leaves what clones need.
 func (p *preparation) cleanUp(context.Context) error {
-	err := p.within(func(volume, _ *os.Root) error { return volume.RemoveAll(path.Join(ownDir, prepareHBAFile)) })
+	err := p.within(func(volume, _ *os.Root) error {
+		if err := volume.RemoveAll(path.Join(ownDir, prepareHBAFile)); err != nil {
+			return err
+		}
+		return p.writeReadAhead(volume)
+	})
 	return volumeError("cleaning up", err)
 }
 

@@ -69,6 +69,8 @@ func (e Engine) Spec(req database.StartRequest) container.Spec {
 	}
 }
 
+func (e Engine) ReadAhead(database.Target) {}
+
 func (e Engine) Ready(_ context.Context, t database.Target) error {
 	return e.call("engine.Ready", t.ID, func(w *World) error {
 		if i := w.instances[t.ID]; i == nil || i.state != container.Running {
