@@ -90,7 +90,7 @@ func testPrivateEngine(t *testing.T) {
 	}{
 		{"NotBeforeSetup", (*private).notBeforeSetup}, {"Isolation", (*private).isolation}, {"Names", (*private).nameServer}, {"Mended", (*private).mended},
 		{"Refused", (*private).refused}, {"OtherNamespace", (*private).otherNamespace}, {"Foreign", (*private).foreign}, {"Calls", (*private).calls},
-		{"Restart", (*private).restart}, {"Teardown", (*private).teardown},
+		{"Leftovers", (*private).leftovers}, {"Restart", (*private).restart}, {"Teardown", (*private).teardown},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(w, t) })
 	}

@@ -101,7 +101,15 @@ func (r *Runtime) takeUp(ctx context.Context, spec container.Spec, s settings) (
 	case state == container.Running:
 		return true, nil
 	case labels[labelSpec] == s.config.Labels[labelSpec] && startable(found.State.Status):
-		return true, r.start(ctx, found.ID, spec)
+		err := r.start(ctx, found.ID, spec)
+		if err == nil || !errs.Is(err, errs.Internal) {
+			return true, err
+		}
+		// After a crash of its own the Engine may keep leftovers by the container's
+		// ID and never start it again ("task … already exists"): make another.
+		if left := killLeft(ctx, found.ID); left != nil {
+			return false, errors.Join(err, left)
+		}
 	}
 	return false, r.remove(ctx, found.ID, spec.ID)
 }
