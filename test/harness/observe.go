@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -212,14 +213,16 @@ func (e *Env) BridgeGateway() string {
 // DestroyVolume destroys a clone's volume behind the daemon's back.
 func (e *Env) DestroyVolume(c Clone) {
 	e.t.Helper()
-	pid := e.PostmasterPID(c)
-	if p, err := os.FindProcess(pid); err == nil {
-		p.Kill()
-	}
-	if e.Runtime == "docker" {
-		e.run("docker", "rm", "-f", "cloned-"+e.Instance+"-"+c.VolumeID())
-	}
 	Eventually(e.t, 30*time.Second, "the volume is destroyed", func() error {
+		// Each time anew: the daemon starts it again meanwhile.
+		for pid, id := range e.processes() {
+			if id == c.VolumeID() {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if e.Runtime == "docker" {
+			_ = exec.Command("docker", "rm", "-f", "cloned-"+e.Instance+"-"+c.VolumeID()).Run()
+		}
 		var argv []string
 		switch e.Driver {
 		case "zfs":
