@@ -60,15 +60,15 @@ func (b *bench) run() {
 		return
 	}
 	b.golden("small", 10_000, 60)
-	small := b.alone("small", "", alone)
+	small, smallFloor := b.alone("small", "", alone)
 	b.atOnce("small")
 	b.space("small")
 
 	b.golden("large", 10_000, 1960)
-	large := b.alone("large", "/2GB", alone)
+	large, _ := b.alone("large", "/2GB", alone)
 	b.compare("create/size_2GB_vs_100MB", large, small)
 
-	b.crowd("small", small)
+	b.crowd("small", small, smallFloor)
 }
 
 // golden makes a golden of the shop with fillMB megabytes more.
@@ -82,12 +82,12 @@ func (b *bench) golden(name string, orders, fillMB int) {
 
 // alone measures create, reset and delete one after the other, each beside its
 // floor: floor and daemon take turns, so that both see the same machine. It
-// returns what the creates took.
-func (b *bench) alone(golden, suffix string, n int) []time.Duration {
+// returns what the creates took, and their floor.
+func (b *bench) alone(golden, suffix string, n int) (create, floorCreate []time.Duration) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	f := newFloor(b.t, b.e, b.e.Create("template-"+golden, "--golden", golden))
-	var create, reset, remove, floorCreate, floorReset, floorRemove []time.Duration
+	var reset, remove, floorReset, floorRemove []time.Duration
 	for i := range n + 1 {
 		m := b.floorCreate(f)
 		begin := time.Now()
@@ -117,7 +117,7 @@ func (b *bench) alone(golden, suffix string, n int) []time.Duration {
 	b.rows.add(b.env+"/reset"+suffix, reset, floorReset)
 	b.rows.add(b.env+"/delete"+suffix, remove, floorRemove)
 	b.e.Ctl("rm", "template-"+golden)
-	return create
+	return create, floorCreate
 }
 
 type timedMade struct {
@@ -176,7 +176,7 @@ func (b *bench) atOnce(golden string) {
 // space measures what an idle clone takes of the pool.
 func (b *bench) space(golden string) {
 	b.t.Helper()
-	before := b.e.PoolUsed()
+	before := b.settled()
 	names := make([]string, crowd)
 	for i := range names {
 		names[i] = b.name()
@@ -189,16 +189,39 @@ func (b *bench) space(golden string) {
 	}
 }
 
+// settled returns what is used of the pool once the space of what was destroyed
+// has come back, which takes the filesystem some seconds.
+func (b *bench) settled() int64 {
+	b.t.Helper()
+	used := b.e.PoolUsed()
+	for same := 0; same < 3; {
+		time.Sleep(5 * time.Second)
+		now := b.e.PoolUsed()
+		if same++; now != used {
+			used, same = now, 0
+		}
+	}
+	return used
+}
+
 // crowd measures creates with two hundred clones there, and the daemon's memory.
-func (b *bench) crowd(golden string, without []time.Duration) {
+// What the machine itself has become slower by, with two hundred databases on
+// it, the floor tells: the second row takes it out.
+func (b *bench) crowd(golden string, without, floorWithout []time.Duration) {
 	b.t.Helper()
 	for i := range present {
 		b.check(b.create(b.t.Context(), fmt.Sprintf("crowd-%d", i), golden))
 	}
 	// What happened just before should not be measured: let it settle.
 	time.Sleep(5 * time.Second)
-	with := b.alone(golden, "/with_200_clones", alone)
+	with, floorWith := b.alone(golden, "/with_200_clones", alone)
 	b.compare("create/200_clones_vs_0", with, without)
+	slower := float64(percentile(floorWith, 50)) / float64(percentile(floorWithout, 50))
+	scaled := make([]time.Duration, len(without))
+	for i, d := range without {
+		scaled[i] = time.Duration(float64(d) * slower)
+	}
+	b.compare("create/200_clones_vs_0_beside_floor", with, scaled)
 	resident := float64(b.e.Resident()) / (1 << 20)
 	b.rows.put(Row{Name: b.env + "/daemon_resident_with_200_clones", Unit: "MiB", P50: resident, P95: resident, N: 1})
 	for i := range present {
