@@ -141,6 +141,8 @@ const (
 	Running
 	// Exited: its process has ended.
 	Exited
+	// Frozen: its processes are stopped where they are; see Runtime.Freeze.
+	Frozen
 )
 
 // Instance describes an instance as observed.
@@ -198,8 +200,8 @@ type Runtime interface {
 	Listen(spec Spec) (addr string, port int)
 
 	// Start returns when the instance's process runs. One that runs already is
-	// left as it is, whatever spec says; one that has exited is started again,
-	// as spec says now. With nothing listening yet it is not an error. If it
+	// left as it is, whatever spec says; one that is frozen is thawed; one that
+	// has exited is started again, as spec says now. With nothing listening yet it is not an error. If it
 	// fails, it leaves nothing behind that List would not show. Where the
 	// runtime promises isolation and can't give it now, it starts nothing
 	// (ReasonNotIsolated).
@@ -214,6 +216,15 @@ type Runtime interface {
 	// after grace. The instance stays, with its log, in state Exited.
 	// errs.NotFound if it is absent.
 	Stop(ctx context.Context, id string, grace time.Duration) error
+	// Freeze stops all processes of a running instance where they are, and
+	// returns when none of them runs: until Thaw, nothing is written to its
+	// volume. One that is frozen is left so; errs.Precondition (ReasonExited) if
+	// it has exited, errs.NotFound if it is absent. A frozen instance answers
+	// nobody, its connections wait. Stop and Remove work on it.
+	Freeze(ctx context.Context, id string) error
+	// Thaw lets a frozen instance go on. One that is not frozen is left as it
+	// is; errs.NotFound if it is absent.
+	Thaw(ctx context.Context, id string) error
 	// Remove kills the process if it still runs, and all that it started, and
 	// removes the instance, or task.
 	Remove(ctx context.Context, id string) error

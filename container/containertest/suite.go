@@ -47,7 +47,7 @@ func Run(t *testing.T, s Subject) {
 		{"StartAgain", suite.startAgain}, {"StartWithOtherSpec", suite.startWithOtherSpec},
 		{"StartFails", suite.startFails}, {"PortTaken", suite.portTaken}, {"Unprivileged", suite.unprivileged},
 		{"Limits", suite.limits}, {"OutOfMemory", suite.outOfMemory},
-		{"Stop", suite.stop}, {"StopKills", suite.stopKills}, {"Remove", suite.remove}, {"Absent", suite.absent},
+		{"Stop", suite.stop}, {"StopKills", suite.stopKills}, {"Remove", suite.remove}, {"Freeze", suite.freeze}, {"FreezeEnds", suite.freezeEnds}, {"Absent", suite.absent},
 		{"Family", suite.family}, {"NewDaemon", suite.newDaemon}, {"OtherInstallation", suite.otherInstallation},
 		{"Ready", suite.ready}, {"ReadyEndsWithInstance", suite.readyEndsWithInstance}, {"ReadyEndsWithContext", suite.readyEndsWithContext},
 		{"Logs", suite.logs}, {"LogsFollow", suite.logsFollow}, {"Events", suite.events},

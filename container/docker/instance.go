@@ -33,13 +33,15 @@ func (r *Runtime) inspect(ctx context.Context, id string) (api.InspectResponse, 
 	return found, nil
 }
 
-// stateOf says what a container's status means. A paused one has its process.
+// stateOf says what a container's status means.
 func stateOf(status string) container.State {
 	switch status {
 	case "created":
 		return container.Created
-	case "running", "paused", "restarting":
+	case "running", "restarting":
 		return container.Running
+	case "paused":
+		return container.Frozen
 	}
 	return container.Exited
 }
@@ -78,7 +80,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	if err != nil {
 		return err
 	}
-	if stateOf(found.State.Status) != container.Running {
+	if state := stateOf(found.State.Status); state != container.Running && state != container.Frozen {
 		return nil
 	}
 	seconds := int(math.Ceil(grace.Seconds()))
@@ -87,6 +89,47 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 		return notFound(id)
 	}
 	return classify("stopping "+id, err)
+}
+
+// Freeze implements container.Runtime.
+func (r *Runtime) Freeze(ctx context.Context, id string) error {
+	found, err := r.inspect(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case stateOf(found.State.Status) == container.Frozen:
+		return nil
+	}
+	err = r.api.ContainerPause(ctx, found.ID)
+	if !cerrdefs.IsConflict(err) {
+		return classify("freezing "+id, err)
+	}
+	// It is not running, or somebody else was quicker.
+	switch now, err := r.Inspect(ctx, id); {
+	case err != nil:
+		return err
+	case now.State == container.Frozen:
+		return nil
+	default:
+		return errs.New(errs.Precondition, container.ReasonExited, "instance %s does not run", id)
+	}
+}
+
+// Thaw implements container.Runtime.
+func (r *Runtime) Thaw(ctx context.Context, id string) error {
+	found, err := r.inspect(ctx, id)
+	if err != nil || stateOf(found.State.Status) != container.Frozen {
+		return err
+	}
+	return r.thaw(ctx, found.ID, id)
+}
+
+func (r *Runtime) thaw(ctx context.Context, dockerID, id string) error {
+	err := r.api.ContainerUnpause(ctx, dockerID)
+	if cerrdefs.IsConflict(err) { // somebody else was quicker
+		return nil
+	}
+	return classify("thawing "+id, err)
 }
 
 // Remove implements container.Runtime.

@@ -100,6 +100,8 @@ func (r *Runtime) takeUp(ctx context.Context, spec container.Spec, s settings) (
 		return false, errs.New(errs.Exists, "NAME_TAKEN", "%s is the ID of a task", spec.ID)
 	case state == container.Running:
 		return true, nil
+	case state == container.Frozen:
+		return true, r.thaw(ctx, found.ID, spec.ID)
 	case labels[labelSpec] == s.config.Labels[labelSpec] && startable(found.State.Status):
 		err := r.start(ctx, found.ID, spec)
 		if err == nil || !errs.Is(err, errs.Internal) {

@@ -143,6 +143,9 @@ func (r *Runtime) Inspect(_ context.Context, id string) (container.Instance, err
 	switch {
 	case w.running():
 		in.State = container.Running
+		if w.frozen() {
+			in.State = container.Frozen
+		}
 		return in, nil
 	case rec.Process.PID == 0 && !rec.Exited:
 		return in, nil // the daemon died before it could start it

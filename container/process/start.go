@@ -33,8 +33,13 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) error {
 		return errs.New(errs.Exists, "NAME_TAKEN", "%s is the ID of a task", spec.ID)
 	}
 	if again {
-		if w, err := r.watch(rec); err != nil || w.running() {
+		switch w, err := r.watch(rec); {
+		case err != nil:
 			return err
+		case w.running() && w.frozen():
+			return r.thaw(spec.ID, w)
+		case w.running():
+			return nil
 		}
 		if err := r.killLeft(spec.ID); err != nil {
 			return err

@@ -28,6 +28,11 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	if err := w.signal(sig); err != nil {
 		return err
 	}
+	if w.frozen() { // it gets the signal when it goes on
+		if err := r.thaw(id, w); err != nil {
+			return err
+		}
+	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {

@@ -1,0 +1,115 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/errs"
+)
+
+// Freeze implements container.Runtime.
+func (r *Runtime) Freeze(ctx context.Context, id string) error {
+	w, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	// The second look in a row that finds nothing running has seen all: what it
+	// lists was listed when nobody could start another process any more.
+	for quiet := 0; quiet < 2; {
+		if !w.running() {
+			return errs.New(errs.Precondition, container.ReasonExited, "instance %s has ended", id)
+		}
+		running, err := r.signalFamily(id, w, unix.SIGSTOP)
+		if err != nil {
+			return err
+		}
+		if quiet++; running > 0 {
+			quiet = 0
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				err := errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
+				return errors.Join(err, r.thaw(id, w))
+			}
+		}
+	}
+	return nil
+}
+
+// Thaw implements container.Runtime.
+func (r *Runtime) Thaw(_ context.Context, id string) error {
+	w, err := r.find(id)
+	if err != nil || !w.running() {
+		return err
+	}
+	return r.thaw(id, w)
+}
+
+func (r *Runtime) thaw(id string, w *watch) error {
+	_, err := r.signalFamily(id, w, unix.SIGCONT)
+	return err
+}
+
+// frozen says whether the process is stopped where it is.
+func (w *watch) frozen() bool {
+	stopped, err := isStopped(w.process.PID)
+	return err == nil && stopped
+}
+
+// find returns the watch of an instance's process; errs.NotFound if there is no
+// such instance.
+func (r *Runtime) find(id string) (*watch, error) {
+	rec, err := r.load(id)
+	if err != nil {
+		return nil, err
+	}
+	return r.watch(rec)
+}
+
+// signalFamily sends a signal to the process of w, and then to all that it has
+// started, and returns how many of them ran before.
+func (r *Runtime) signalFamily(id string, w *watch, sig unix.Signal) (running int, err error) {
+	family, err := descendants(w.process.PID, r.boot)
+	if err != nil {
+		return 0, familyError(id, err)
+	}
+	if !r.root { // what has lost its parent is nobody's child
+		all, err := r.marked()
+		if err != nil {
+			return 0, familyError(id, err)
+		}
+		family = append(family, all[id]...)
+	}
+	for _, one := range append([]identity{w.process}, family...) {
+		stopped, err := isStopped(one.PID)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // ended meanwhile
+		}
+		if err != nil {
+			return running, familyError(id, err)
+		}
+		if !stopped {
+			running++
+		}
+		pidfd, err := one.open(r.boot)
+		if err == nil && pidfd != nil {
+			err = errors.Join(signal(pidfd, sig), pidfd.Close())
+		}
+		if err != nil {
+			return running, familyError(id, err)
+		}
+	}
+	return running, nil
+}
+
+// isStopped says whether a process does nothing until SIGCONT, or for ever; see
+// proc_pid_stat(5).
+func isStopped(pid int) (bool, error) {
+	_, state, err := stat(pid)
+	return state == 'T' || state == 'Z' || state == 'X', err
+}
