@@ -79,6 +79,7 @@ func snapshotToProto(s state.Snapshot, count cloneCount) *clonedv1.Snapshot {
 		Id: s.ID, Golden: s.Golden, CreateTime: timestamppb.New(s.Created), Major: int32(s.Major),
 		Image: s.Image, Database: s.Database, Databases: s.Databases, SizeBytes: s.SizeBytes,
 		Defused: s.Defused, Warnings: s.Warnings, CloneCount: count.snapshot[s.ID],
+		Name: s.Name, Message: s.Message, Author: s.Author,
 	}
 }
 

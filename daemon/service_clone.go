@@ -35,7 +35,7 @@ func (s *cloneService) full(c state.Clone) *clonedv1.Clone {
 
 func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateCloneRequest) (*clonedv1.CreateCloneResponse, error) {
 	c, created, err := s.plane.CreateClone(ctx, control.CreateRequest{
-		Name: req.GetName(), Golden: req.GetGolden(), Snapshot: req.GetSnapshot(),
+		Name: req.GetName(), Golden: req.GetGolden(), From: req.GetFrom(), Snapshot: req.GetSnapshot(),
 		Branch: req.GetBranch(), Owner: req.GetOwner(), Labels: req.GetLabels(),
 		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Wait: !req.GetNoWait(),
 	})
@@ -112,6 +112,36 @@ func (s *cloneService) ResetClone(ctx context.Context, req *clonedv1.ResetCloneR
 		return nil, err
 	}
 	return &clonedv1.ResetCloneResponse{Clone: s.full(c)}, nil
+}
+
+func (s *cloneService) SnapshotClone(ctx context.Context, req *clonedv1.SnapshotCloneRequest) (*clonedv1.SnapshotCloneResponse, error) {
+	taken, created, err := s.plane.SnapshotClone(ctx, control.SnapshotRequest{
+		Clone: req.GetName(), Name: req.GetSnapshot(), Message: req.GetMessage(), Author: req.GetAuthor(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	msg := snapshotToProto(taken, cloneCount{})
+	msg.Clone = req.GetName()
+	return &clonedv1.SnapshotCloneResponse{Snapshot: msg, Created: created}, nil
+}
+
+func (s *cloneService) GetLineage(ctx context.Context, req *clonedv1.GetLineageRequest) (*clonedv1.GetLineageResponse, error) {
+	snapshots, err := s.plane.Lineage(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	count, err := countClones(s.plane)
+	if err != nil {
+		return nil, err
+	}
+	resp := &clonedv1.GetLineageResponse{}
+	for _, snapshot := range snapshots {
+		msg := snapshotToProto(snapshot, count)
+		msg.Clone = s.plane.CloneName(snapshot.Clone)
+		resp.Snapshots = append(resp.Snapshots, msg)
+	}
+	return resp, nil
 }
 
 func (s *cloneService) SuspendClone(ctx context.Context, req *clonedv1.SuspendCloneRequest) (*clonedv1.SuspendCloneResponse, error) {

@@ -17,6 +17,29 @@ func (s *hostService) GetStatus(ctx context.Context, _ *clonedv1.GetStatusReques
 	return statusToProto(s.plane.Status(ctx)), nil
 }
 
+func (s *hostService) GetTree(ctx context.Context, req *clonedv1.GetTreeRequest) (*clonedv1.GetTreeResponse, error) {
+	nodes, err := s.plane.Tree(ctx, req.GetUsage())
+	if err != nil {
+		return nil, err
+	}
+	resp := &clonedv1.GetTreeResponse{}
+	for _, n := range nodes {
+		resp.Nodes = append(resp.Nodes, nodeToProto(n))
+	}
+	return resp, nil
+}
+
+var nodeKinds = map[control.NodeKind]clonedv1.TreeNode_Kind{
+	control.NodeGolden: clonedv1.TreeNode_KIND_GOLDEN, control.NodeSnapshot: clonedv1.TreeNode_KIND_SNAPSHOT, control.NodeClone: clonedv1.TreeNode_KIND_CLONE,
+}
+
+func nodeToProto(n control.Node) *clonedv1.TreeNode {
+	return &clonedv1.TreeNode{
+		Kind: nodeKinds[n.Kind], Id: n.ID, Parent: n.Parent, Name: n.Name, Owner: n.Owner, Message: n.Message,
+		CreateTime: optionalTime(n.Created), State: stateToProto[n.State], Deleted: n.Deleted, UniqueBytes: n.UniqueBytes,
+	}
+}
+
 func statusToProto(st control.Status) *clonedv1.GetStatusResponse {
 	resp := &clonedv1.GetStatusResponse{
 		Version: st.Version, Instance: st.Instance,

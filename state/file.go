@@ -176,7 +176,7 @@ func load(db *bbolt.DB) (*View, error) {
 			}),
 			loadBucket(tx, bucketSnapshots, func(key string, s Snapshot) bool {
 				v.snapshots.Set(key, s)
-				v.findNewest(s.Golden)
+				v.index(s)
 				return key == s.ID
 			}),
 			loadBucket(tx, bucketClones, func(key string, c Clone) bool {

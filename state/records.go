@@ -49,22 +49,41 @@ type GoldenOptions struct {
 type SnapshotState string
 
 const (
-	// SnapshotPreparing: a refresh works on it.
+	// SnapshotPreparing: a refresh works on it; one of a clone is being taken.
 	SnapshotPreparing SnapshotState = "preparing"
-	// SnapshotReady: it is prepared and can be cloned.
+	// SnapshotReady: it can be cloned.
 	SnapshotReady SnapshotState = "ready"
 	// SnapshotDeleting: it is gone for users and goes when nothing descends from it.
 	SnapshotDeleting SnapshotState = "deleting"
 )
 
-// Snapshot is a prepared state of a golden. Its volume is named "g-<ID>" and
-// the driver's snapshot of that volume "ready"; for an in-place source the
-// foreign snapshot that the volume was cloned from is named by ID.
+// Snapshot is a prepared state of a golden, or a state of a clone.
+//
+// A golden's has a volume named "g-<ID>", and the driver's snapshot of that
+// volume is "ready"; for an in-place source the foreign snapshot that the volume
+// was cloned from is named by ID. A clone's is the driver's snapshot <ID> of the
+// volume of that generation.
 type Snapshot struct {
 	ID      string        `json:"id"`
 	Golden  string        `json:"golden"`
 	State   SnapshotState `json:"state"`
 	Created time.Time     `json:"created"`
+
+	// Clone is the ID of the clone that it is a state of, in that Generation,
+	// which came from the snapshot Parent; all empty for a golden's.
+	Clone      string `json:"clone,omitempty"`
+	Generation int64  `json:"generation,omitempty"`
+	Parent     string `json:"parent,omitempty"`
+	// Name is what users call it, unique among the clone's.
+	Name    string `json:"name,omitempty"`
+	Message string `json:"message,omitempty"`
+	Author  string `json:"author,omitempty"`
+	// For is the ID of the fork that it was taken for: such a one is not shown,
+	// and goes with the last that descends from it.
+	For string `json:"for,omitempty"`
+	// Failure says why it could not be taken.
+	Failure string `json:"failure,omitempty"`
+
 	// Foreign is the dataset in which our foreign snapshot lives, if any.
 	Foreign string `json:"foreign,omitempty"`
 	// DataDir is the data directory inside the volume.
@@ -118,7 +137,8 @@ type Clone struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
 	Golden string `json:"golden"`
-	// Snapshot is the golden's snapshot that the present generation came from.
+	// Snapshot is what the present generation came from: a snapshot of the
+	// golden, or of a clone of it.
 	Snapshot string            `json:"snapshot"`
 	Branch   string            `json:"branch,omitempty"`
 	Owner    string            `json:"owner,omitempty"`
@@ -145,6 +165,9 @@ type Clone struct {
 	Trash []int64 `json:"trash,omitempty"`
 	// Claimed is the generation whose credentials have been set.
 	Claimed int64 `json:"claimed"`
+	// Taking are the snapshots that are being taken of the present generation, in
+	// the order in which they were asked for.
+	Taking []string `json:"taking,omitempty"`
 
 	// Suspend: the user wants no instance.
 	Suspend bool `json:"suspend,omitempty"`
@@ -217,6 +240,7 @@ func (s Snapshot) copy() Snapshot {
 func (c Clone) copy() Clone {
 	c.Labels = maps.Clone(c.Labels)
 	c.Trash = slices.Clone(c.Trash)
+	c.Taking = slices.Clone(c.Taking)
 	c.Timings = slices.Clone(c.Timings)
 	return c
 }

@@ -45,7 +45,7 @@ func (t *Tx) PutSnapshot(s *Snapshot) {
 	t.revision++
 	s.Revision = t.revision
 	t.snapshots.Set(s.ID, s.copy())
-	t.findNewest(s.Golden)
+	t.index(*s)
 	t.put(bucketSnapshots, []byte(s.ID), s)
 }
 
@@ -53,7 +53,10 @@ func (t *Tx) PutSnapshot(s *Snapshot) {
 func (t *Tx) DropSnapshot(id string) {
 	t.revision++
 	if s, ok := t.snapshots.Delete(id); ok {
-		t.findNewest(s.Golden)
+		if s.Clone == "" {
+			t.findNewest(s.Golden)
+		}
+		t.states.Delete(s.Clone + "/" + s.ID)
 	}
 	t.drop(bucketSnapshots, []byte(id))
 }

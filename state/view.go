@@ -3,6 +3,7 @@ package state
 import (
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/btree"
 )
@@ -15,6 +16,7 @@ type View struct {
 	goldens   *btree.Map[string, Golden]
 	snapshots *btree.Map[string, Snapshot]
 	newest    *btree.Map[string, string] // golden's name to the ID of its newest ready snapshot
+	states    *btree.Map[string, string] // clone's ID, "/" and snapshot's ID to the latter
 	clones    *btree.Map[string, Clone]  // by ID, those being deleted too
 	names     *btree.Map[string, string] // name to ID, without those being deleted
 	events    *btree.Map[uint64, Event]
@@ -25,6 +27,7 @@ func newView() *View {
 		goldens:   new(btree.Map[string, Golden]),
 		snapshots: new(btree.Map[string, Snapshot]),
 		newest:    new(btree.Map[string, string]),
+		states:    new(btree.Map[string, string]),
 		clones:    new(btree.Map[string, Clone]),
 		names:     new(btree.Map[string, string]),
 		events:    new(btree.Map[uint64, Event]),
@@ -36,7 +39,7 @@ func newView() *View {
 func (v *View) fork() View {
 	return View{
 		revision: v.revision,
-		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(),
+		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(), states: v.states.Copy(),
 		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(),
 	}
 }
@@ -76,6 +79,15 @@ func (v *View) NewestSnapshot(golden string) (Snapshot, bool) {
 	return v.Snapshot(id)
 }
 
+// index notes a snapshot by what it is a state of.
+func (v *View) index(s Snapshot) {
+	if s.Clone == "" {
+		v.findNewest(s.Golden)
+	} else {
+		v.states.Set(s.Clone+"/"+s.ID, s.ID)
+	}
+}
+
 // findNewest notes which of a golden's snapshots is the newest.
 func (v *View) findNewest(golden string) {
 	v.newest.Delete(golden)
@@ -87,18 +99,39 @@ func (v *View) findNewest(golden string) {
 	}
 }
 
-// Snapshots returns a golden's snapshots, whatever their state, newest first;
-// those of all goldens for "".
+// Snapshots returns a golden's own snapshots, whatever their state, newest
+// first; for "" all there are, those of clones too.
 func (v *View) Snapshots(golden string) []Snapshot {
 	var out []Snapshot
 	v.snapshots.Scan(func(_ string, s Snapshot) bool {
-		if golden == "" || s.Golden == golden {
+		if golden == "" || s.Golden == golden && s.Clone == "" {
 			out = append(out, s.copy())
 		}
 		return true
 	})
-	slices.SortStableFunc(out, func(a, b Snapshot) int { return b.Created.Compare(a.Created) })
+	newestFirst(out)
 	return out
+}
+
+// CloneSnapshots returns the snapshots of a clone, by its ID, whatever their
+// state, newest first. It looks at no others.
+func (v *View) CloneSnapshots(clone string) []Snapshot {
+	var out []Snapshot
+	prefix := clone + "/"
+	v.states.Ascend(prefix, func(key, id string) bool {
+		if !strings.HasPrefix(key, prefix) {
+			return false
+		}
+		s, _ := v.Snapshot(id)
+		out = append(out, s)
+		return true
+	})
+	newestFirst(out)
+	return out
+}
+
+func newestFirst(s []Snapshot) {
+	slices.SortStableFunc(s, func(a, b Snapshot) int { return b.Created.Compare(a.Created) })
 }
 
 // Clone returns the clone of the ID, one being deleted too.

@@ -163,6 +163,9 @@ type Capabilities struct {
 	// whatever they had forced to disk (fsync) by then is contained. Without it
 	// nothing may write to the volume meanwhile.
 	Atomic bool
+	// Ordered: that moment is one of all writes, forced to disk or not: what was
+	// written is in the snapshot if anything is that was written after it.
+	Ordered bool
 }
 
 // Inventory is all that a driver owns.

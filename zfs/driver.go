@@ -29,7 +29,7 @@ func (d *Driver) Name() string { return "zfs" }
 
 // Capabilities returns all of them.
 func (d *Driver) Capabilities() storage.Capabilities {
-	return storage.Capabilities{Thin: true, Foreign: true, Origins: true, Atomic: true}
+	return storage.Capabilities{Thin: true, Foreign: true, Origins: true, Atomic: true, Ordered: true}
 }
 
 // bear runs the verb that makes a dataset, with the birth mark in the same

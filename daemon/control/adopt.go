@@ -10,6 +10,7 @@ import (
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
 )
 
 // adoptedDatabase is what users of adopted clones are sent to, for which
@@ -21,6 +22,7 @@ type adoption struct {
 	p         *Plane
 	goldens   map[string]state.Golden // by system ID
 	snapshots map[string]state.Snapshot
+	origins   map[string]storage.SnapshotRef // of volumes, where the driver knows them
 	clones    []state.Clone
 	report    []string
 }
@@ -36,6 +38,7 @@ type adoption struct {
 //     known: it gets another. Its password is as before if the key is. Of several
 //     generations it has the one that runs, else the newest, which a reset was
 //     making when the state was lost; the others are removed later.
+//   - each snapshot of a clone, without its name.
 //
 // What can't be matched with a golden is recorded all the same, so that no pass
 // takes it for an orphan.
@@ -50,6 +53,8 @@ func (p *Plane) Adopt(ctx context.Context) (report []string, err error) {
 	}
 	a := &adoption{p: p, goldens: map[string]state.Golden{}, snapshots: map[string]state.Snapshot{}}
 	a.adoptSnapshots(ctx, observed)
+	a.findOrigins(observed)
+	a.adoptStates(observed)
 	if err := a.adoptClones(ctx, observed); err != nil {
 		return nil, err
 	}
@@ -172,31 +177,75 @@ func (a *adoption) adoptClones(ctx context.Context, observed Observed) error {
 			Generation: generations[0], Trash: generations[1:], LastGeneration: slices.Max(generations),
 			Suspend: true, State: state.CloneSuspending,
 		}
-		a.match(ctx, &c, seen[id][c.Generation].path, observed)
+		a.match(ctx, &c, seen[id][c.Generation].path)
 		a.clones = append(a.clones, c)
 	}
 	return nil
 }
 
-// match finds the snapshot that a clone came from: by its origin where the
-// driver knows it, else the newest snapshot of the same database system.
-func (a *adoption) match(ctx context.Context, c *state.Clone, path string, observed Observed) {
-	name := cloneName(c.ID, c.Generation)
+// findOrigins notes what each volume came from.
+func (a *adoption) findOrigins(observed Observed) {
+	a.origins = map[string]storage.SnapshotRef{}
 	for _, v := range observed.Inventory.Volumes {
-		if v.ID != name || v.Origin == nil {
+		if v.Origin != nil {
+			a.origins[v.ID] = *v.Origin
+		}
+	}
+}
+
+// originOf is the ID of the snapshot that a volume came from.
+func (a *adoption) originOf(volume string) string {
+	origin := a.origins[volume]
+	if id, ok := parseGoldenVolume(origin.Source.Volume); ok {
+		return id
+	}
+	return origin.ID
+}
+
+// rootOf is the golden's snapshot that a volume descends from.
+func (a *adoption) rootOf(volume string) (state.Snapshot, bool) {
+	for range len(a.origins) + 1 {
+		origin := a.origins[volume].Source.Volume
+		if id, ok := parseGoldenVolume(origin); ok {
+			s, known := a.snapshots[id]
+			return s, known
+		}
+		volume = origin
+	}
+	return state.Snapshot{}, false
+}
+
+// adoptStates records the snapshots of clones. What they are follows from the
+// golden's snapshot that they descend from; where that is not known, they are
+// recorded all the same, and can't be cloned.
+func (a *adoption) adoptStates(observed Observed) {
+	for _, found := range observed.Inventory.Snapshots {
+		clone, generation, ok := parseCloneName(found.Ref.Source.Volume)
+		if !ok || !isID(found.Ref.ID) {
 			continue
 		}
-		id, _ := parseGoldenVolume(v.Origin.Source.Volume)
-		if s, ok := a.snapshots[id]; ok {
-			c.Snapshot, c.Golden = s.ID, s.Golden
-			a.say("clone %s is adopted, suspended and protected; it came from snapshot %s", c.ID, s.ID)
-			return
+		s, ok := a.rootOf(found.Ref.Source.Volume)
+		if !ok {
+			a.say("snapshot %s of clone %s is kept, but can't be cloned: no golden is known that it came from", found.Ref.ID, clone)
 		}
+		s.ID, s.State, s.Created, s.Foreign = found.Ref.ID, state.SnapshotReady, found.Created, ""
+		s.Clone, s.Generation, s.Parent = clone, generation, a.originOf(found.Ref.Source.Volume)
+		a.snapshots[s.ID] = s
+	}
+}
+
+// match finds the snapshot that a clone came from: by its origin where the
+// driver knows it, else the newest snapshot of the same database system.
+func (a *adoption) match(ctx context.Context, c *state.Clone, path string) {
+	if s, ok := a.snapshots[a.originOf(cloneName(c.ID, c.Generation))]; ok {
+		c.Snapshot, c.Golden = s.ID, s.Golden
+		a.say("clone %s is adopted, suspended and protected; it came from snapshot %s", c.ID, s.ID)
+		return
 	}
 	_, _, facts, err := a.inspect(ctx, path)
 	var newest state.Snapshot
 	for _, s := range a.snapshots {
-		if err == nil && s.SystemID == facts.SystemID && (newest.ID == "" || s.Created.After(newest.Created)) {
+		if err == nil && s.Clone == "" && s.SystemID == facts.SystemID && (newest.ID == "" || s.Created.After(newest.Created)) {
 			newest = s
 		}
 	}

@@ -13,7 +13,11 @@ import (
 type CreateRequest struct {
 	Name   string
 	Golden string
-	// Snapshot is a snapshot ID of the golden; empty for the newest.
+	// From is the clone to fork; exactly one of Golden and From is set.
+	From string `json:",omitempty"`
+	// Snapshot is a snapshot ID of the golden, empty for the newest; or with
+	// From one of that clone's lineage (ID, or name of one of its own), empty for
+	// its present state.
 	Snapshot string
 	Branch   string
 	Owner    string
@@ -49,12 +53,45 @@ type CloneFilter struct {
 	State  state.CloneState
 }
 
+// SnapshotRequest asks for a snapshot of a clone.
+type SnapshotRequest struct {
+	Clone string
+	// Name is unique among the clone's snapshots; empty for the snapshot's ID.
+	Name    string
+	Message string
+	Author  string
+}
+
+// NodeKind says what a Node is.
+type NodeKind string
+
+const (
+	NodeGolden   NodeKind = "golden"
+	NodeSnapshot NodeKind = "snapshot"
+	NodeClone    NodeKind = "clone"
+)
+
+// Node is a golden, a snapshot or a clone in the tree of what descends from what.
+type Node struct {
+	Kind NodeKind
+	// ID is a golden's name, or an ID; Parent that of what it descends from.
+	ID, Parent           string
+	Name, Owner, Message string
+	Created              time.Time
+	State                state.CloneState // of a clone
+	// Deleted: only kept for what descends from it.
+	Deleted bool
+	// UniqueBytes is what only it holds.
+	UniqueBytes int64
+}
+
 // ResetRequest asks to put a clone back.
 type ResetRequest struct {
 	Name string
 	// Newest: to the golden's newest snapshot instead of the clone's own origin.
 	Newest bool
-	// Snapshot names one of the golden's snapshots; empty to choose by Newest.
+	// Snapshot is one of the clone's lineage: an ID, or the name of one of its
+	// own; empty to choose by Newest.
 	Snapshot string
 	Wait     bool
 }

@@ -36,10 +36,19 @@ func (r *cloneRun) apply(ctx context.Context, c state.Clone, known parts, a Acti
 		return err
 	}
 	switch a.Kind {
+	case ThawInstance:
+		err := p.step(stepThaw, func() error { return p.cfg.Runtime.Thaw(ctx, cloneName(c.ID, a.Generation)) })
+		if err == nil {
+			part.frozen = false
+			known[a.Generation] = part
+		}
+		return err
 	case Settle:
 		return r.settle(c)
 	case Switch:
 		return r.switchOver(c)
+	case TakeSnapshot:
+		return r.take(ctx, c)
 	case MarkCrash:
 		return r.markCrash(c, part)
 	case MarkLost:
@@ -60,7 +69,14 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 	switch a.Kind {
 	case MakeVolume:
 		return p.step(stepCloneVolume, func() error {
-			v, err := p.cfg.Driver.Clone(ctx, readyRef(c.NextSnapshot), name)
+			s, ok := p.store.View().Snapshot(c.NextSnapshot)
+			if !ok {
+				return errSnapshot(c.NextSnapshot)
+			}
+			if err := failureOf(s); err != nil {
+				return err
+			}
+			v, err := p.cfg.Driver.Clone(ctx, refOf(s), name)
 			now.volume, now.path = present, v.Path
 			return err
 		})
@@ -90,6 +106,8 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 		err := p.step(stepDestroyVolume, func() error { return p.cfg.Driver.Destroy(ctx, name) })
 		if hasDependents(err) {
 			now.volume, now.kept, err = present, true, nil
+		} else if err == nil && c.State == state.CloneDeleting {
+			p.wakeSnapshots(c.ID) // it may have come from one of them
 		}
 		return err
 	}

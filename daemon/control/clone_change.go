@@ -152,7 +152,7 @@ func (p *Plane) portToResume(ctx context.Context, name string, newPort bool) (id
 	return c.ID, port, err
 }
 
-// ResetClone puts a clone back to a snapshot of its golden: a new generation is
+// ResetClone puts a clone back to a snapshot of its lineage: a new generation is
 // made beside the present one and takes its place at the end. If that fails, the
 // clone is as before. A suspended clone stays suspended.
 func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, error) {
@@ -204,7 +204,7 @@ func resetTo(v *state.View, c state.Clone, req ResetRequest) (state.Snapshot, er
 	case req.Newest:
 		return chooseSnapshot(v, c.Golden, "")
 	case req.Snapshot != "" && req.Snapshot != c.Snapshot:
-		return chooseSnapshot(v, c.Golden, req.Snapshot)
+		return inLineage(v, c, req.Snapshot)
 	}
 	s, ok := v.Snapshot(c.Snapshot)
 	if !ok {

@@ -50,6 +50,9 @@ func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clo
 		return state.Clone{}, false, inPhase(PhaseAdmit, err)
 	}
 	p.lap(c.ID, PhaseCommit, recording, nil)
+	if s, ok := p.store.View().Snapshot(c.NextSnapshot); ok && s.For == c.ID {
+		p.owners.wake(cloneKey(s.Clone))
+	}
 	p.owners.wake(key)
 	if !req.Wait {
 		p.waiters.drop(key, done)
@@ -83,7 +86,7 @@ func (p *Plane) result(ctx context.Context, id string, done *waiter) (state.Clon
 // checkCreate validates a request and fills in defaults.
 func (p *Plane) checkCreate(req *CreateRequest) error {
 	for _, err := range []error{
-		checkName("name", req.Name), checkName("golden", req.Golden),
+		checkName("name", req.Name), checkOrigin(*req),
 		checkText("branch", req.Branch), checkText("owner", req.Owner), checkLabels(req.Labels),
 	} {
 		if err != nil {
@@ -187,7 +190,7 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	if _, err := chooseSnapshot(p.store.View(), req.Golden, req.Snapshot); err != nil {
+	if _, _, err := chooseOrigin(p.store.View(), req); err != nil {
 		return state.Clone{}, err
 	}
 	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
@@ -219,20 +222,56 @@ func (p *Plane) record(tx *state.Tx, c *state.Clone, req CreateRequest) error {
 		return err
 	}
 	if old.ID != "" {
-		old.State = state.CloneDeleting
-		tx.PutClone(&old)
+		doom(tx, &old)
 	}
 	if p.cfg.MaxClones > 0 && tx.CloneCount() >= p.cfg.MaxClones {
 		return errs.New(errs.Exhausted, "CLONE_LIMIT", "there are %d clones, and %d are allowed", tx.CloneCount(), p.cfg.MaxClones).
 			WithHint("delete clones that are not needed (clonectl ls), or raise the limit")
 	}
-	s, err := chooseSnapshot(&tx.View, req.Golden, req.Snapshot)
+	parent, s, err := chooseOrigin(&tx.View, req)
+	if err == nil && s.ID == "" {
+		if s, err = p.planSnapshot(tx, &parent, newID()); err == nil {
+			s.For = c.ID
+			tx.PutSnapshot(&s)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	c.Snapshot, c.NextSnapshot = s.ID, s.ID
+	c.Golden, c.Snapshot, c.NextSnapshot = s.Golden, s.ID, s.ID
 	tx.PutClone(c)
 	return nil
+}
+
+// checkOrigin validates what a clone is to be made from.
+func checkOrigin(req CreateRequest) error {
+	switch {
+	case (req.Golden == "") == (req.From == ""):
+		return errs.Fieldf("golden", "exactly one of golden and from must be set")
+	case req.From != "":
+		return checkName("from", req.From)
+	default:
+		return checkName("golden", req.Golden)
+	}
+}
+
+// chooseOrigin returns the snapshot that a clone is to be made from. It is empty
+// for the present state of parent, the clone to fork.
+func chooseOrigin(v *state.View, req CreateRequest) (parent state.Clone, s state.Snapshot, err error) {
+	if req.From == "" {
+		s, err = chooseSnapshot(v, req.Golden, req.Snapshot)
+		return state.Clone{}, s, err
+	}
+	parent, ok := v.CloneNamed(req.From)
+	switch {
+	case !ok:
+		return parent, s, errClone(req.From)
+	case req.Snapshot != "":
+		s, err = inLineage(v, parent, req.Snapshot)
+	case parent.Generation == 0 || parent.State == state.CloneFailed:
+		err = errBusy(parent)
+	}
+	return parent, s, err
 }
 
 // chooseSnapshot returns the golden's snapshot of the ID, or its newest for "".

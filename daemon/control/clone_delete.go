@@ -21,14 +21,14 @@ func (p *Plane) DeleteClone(ctx context.Context, name string, wait bool) error {
 	key, id := cloneKey(c.ID), c.ID
 	done := p.waiters.add(key, untilGone)
 	defer p.waiters.drop(key, done)
-	c, err = p.changeClone(name, func(_ *state.Tx, c *state.Clone) error {
+	c, err = p.changeClone(name, func(tx *state.Tx, c *state.Clone) error {
 		if c.ID != id {
 			return errClone(name) // what was asked for is gone; another has its name
 		}
 		if c.Protect {
 			return errProtected(c.Name)
 		}
-		c.State = state.CloneDeleting
+		doom(tx, c)
 		return nil
 	})
 	if err != nil {
@@ -62,8 +62,7 @@ func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter) (deleted, skipp
 				}
 			}
 			for i := range gone {
-				gone[i].State = state.CloneDeleting
-				tx.PutClone(&gone[i])
+				doom(tx, &gone[i])
 			}
 			return nil
 		})
@@ -84,6 +83,7 @@ func (p *Plane) startDelete(ctx context.Context, c state.Clone, began time.Time)
 	p.log.Info("clone is deleted", "clone", c.Name, "id", c.ID, "golden", c.Golden, "request", RequestID(ctx))
 	p.begin(c.ID, &operation{name: OpDelete, request: RequestID(ctx), started: began})
 	p.owners.interrupt(cloneKey(c.ID))
+	p.wakeSnapshots(c.ID)
 }
 
 func errProtected(name string) error {

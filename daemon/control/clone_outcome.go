@@ -13,13 +13,18 @@ import (
 // commit writes the outcome of what was planned on the record c, unless the
 // record has changed since (errStale), and tells those who wait.
 func (r *cloneRun) commit(c state.Clone, change func(*state.Clone)) (out state.Clone, err error) {
+	return r.commitTx(c, func(_ *state.Tx, c *state.Clone) { change(c) })
+}
+
+// commitTx is commit for what changes other records too.
+func (r *cloneRun) commitTx(c state.Clone, change func(*state.Tx, *state.Clone)) (out state.Clone, err error) {
 	err = r.p.step(stepCommitOutcome, func() error {
 		return r.p.store.Update(func(tx *state.Tx) error {
 			now, ok := tx.Clone(c.ID)
 			if !ok || now.Revision != c.Revision {
 				return errStale
 			}
-			change(&now)
+			change(tx, &now)
 			tx.PutClone(&now)
 			out = now
 			return nil
@@ -180,12 +185,14 @@ func (r *cloneRun) markLost(c state.Clone) error {
 
 // expire: the clone's time is over.
 func (r *cloneRun) expire(c state.Clone) error {
-	out, err := r.commit(c, func(c *state.Clone) {
-		c.State, c.Message = state.CloneDeleting, "expired"
+	out, err := r.commitTx(c, func(tx *state.Tx, c *state.Clone) {
+		c.Message = "expired"
+		doom(tx, c)
 	})
 	if err != nil {
 		return err
 	}
+	defer r.p.wakeSnapshots(c.ID)
 	r.p.log.Info("clone expired", "clone", c.Name, "id", c.ID, "golden", c.Golden, "expires", c.Expires)
 	r.p.begin(c.ID, &operation{name: OpDelete, started: r.p.now()})
 	r.tell(out, nil)

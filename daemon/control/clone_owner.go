@@ -32,10 +32,15 @@ func (p *Plane) ownClone(ctx context.Context, id string) time.Time {
 				return run.giveUp(ctx, c, "look", err)
 			}
 		}
+		view := p.store.View()
+		next, _ := view.Snapshot(c.NextSnapshot)
+		known.note(c, view.CloneSnapshots(id), next)
 		a := planClone(planned, known, p.now())
 		if a.Kind == None || a.Kind == Wait {
 			run.tellKept(c, known)
-			p.drop(id)
+			if c.Next == 0 { // else it waits for what it is to be cloned from
+				p.drop(id)
+			}
 			return a.At
 		}
 		err := run.apply(ctx, c, known, a)
@@ -110,6 +115,7 @@ func (r *cloneRun) giveUp(ctx context.Context, c state.Clone, doing string, err 
 	}
 	r.p.log.Warn("clone waits", "clone", c.Name, "id", c.ID, "doing", doing, "error", err, "request", r.p.requestOf(c.ID))
 	r.p.waiters.tell(cloneKey(c.ID), news{clone: &c, err: err})
+	r.p.tellTakers(c, err)
 	return time.Time{}
 }
 

@@ -61,7 +61,7 @@ func crashCases() []crashCase {
 			return nil
 		}
 	}
-	return []crashCase{
+	return append(branchCases(clone), []crashCase{
 		{"create", nil, func(r *rig) error {
 			req := request
 			req.Wait = true
@@ -180,7 +180,7 @@ func crashCases() []crashCase {
 			})
 			return nil
 		}, snapshots("shop", 1)},
-	}
+	}...)
 }
 
 // unless makes an error of the kind a success: a client that was not answered

@@ -11,6 +11,9 @@ const (
 	stepDestroySnapshot = "snapshot.destroy"
 	stepForeignSnapshot = "foreign.snapshot"
 	stepForeignDestroy  = "foreign.destroy"
+	stepCheckpoint      = "instance.checkpoint"
+	stepFreeze          = "instance.freeze"
+	stepThaw            = "instance.thaw"
 	stepStart           = "instance.start"
 	stepReady           = "instance.ready"
 	stepClaim           = "instance.claim"
@@ -30,6 +33,7 @@ func FaultPoints() []string {
 	steps := []string{
 		stepCloneVolume, stepCreateVolume, stepStatVolume, stepDestroyVolume,
 		stepSnapshot, stepDestroySnapshot, stepForeignSnapshot, stepForeignDestroy,
+		stepCheckpoint, stepFreeze, stepThaw,
 		stepStart, stepReady, stepClaim, stepStop, stepRemove, stepInspect, stepRemoveTask,
 		stepFill, stepFacts, stepPrepare, stepCommitRequest, stepCommitOutcome,
 	}

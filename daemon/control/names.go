@@ -18,6 +18,8 @@ import (
 // How things outside are named, so that a name alone says whose it is:
 //
 //	c-<clone ID>-<generation>   a clone's volume, and its instance
+//	c-<clone ID>-<generation>@<snapshot ID>
+//	                            the driver's snapshot that is a snapshot of a clone
 //	g-<snapshot ID>             the volume of a golden's snapshot
 //	g-<snapshot ID>@ready       the driver's snapshot of it, which is cloned
 //	<snapshot ID>               our snapshot in a foreign dataset
@@ -72,6 +74,14 @@ func parseTask(name string) (snapshot string, ok bool) {
 	rest, isTask := strings.CutPrefix(name, "t-")
 	snapshot, _, _ = strings.Cut(rest, "-")
 	return snapshot, isTask && isID(snapshot)
+}
+
+// refOf is what clones of a snapshot are cloned from.
+func refOf(s state.Snapshot) storage.SnapshotRef {
+	if s.Clone != "" {
+		return storage.SnapshotRef{Source: storage.Own(cloneName(s.Clone, s.Generation)), ID: s.ID}
+	}
+	return readyRef(s.ID)
 }
 
 // readyRef is what clones of a golden's snapshot are cloned from.

@@ -23,6 +23,8 @@ const (
 	StartInstance  Kind = "start-instance"
 	AwaitReady     Kind = "await-ready"
 	Claim          Kind = "claim"
+	TakeSnapshot   Kind = "take-snapshot"
+	ThawInstance   Kind = "thaw-instance"
 	StopInstance   Kind = "stop-instance"
 	RemoveInstance Kind = "remove-instance"
 
@@ -76,7 +78,9 @@ type part struct {
 	fresh    bool // started by this run of the owner, hence as the record says
 	answered bool
 	claimed  bool
+	frozen   bool
 	kept     bool // its volume can't be destroyed now, for others descend from it
+	awaits   bool // what it is to be cloned from is still being taken
 }
 
 // parts is what is known of a clone, by generation.
@@ -123,6 +127,8 @@ func planWanted(c state.Clone, o parts, now time.Time) Action {
 		return planRemoval(c.Generations(), o, Action{Kind: Forget})
 	case expired && !c.Protect:
 		return Action{Kind: Expire}
+	case len(c.Taking) > 0:
+		return Action{Kind: TakeSnapshot, Generation: c.Generation}
 	case c.Next != 0:
 		return planNext(c, o)
 	}
@@ -163,7 +169,10 @@ func planRemoval(generations []int64, o parts, last Action) Action {
 // clone it is switched to as soon as its volume is there: it is a clone of a
 // prepared snapshot, and is started and claimed when the clone is resumed.
 func planNext(c state.Clone, o parts) Action {
-	if o[c.Next].volume != present {
+	switch {
+	case o[c.Next].awaits:
+		return Action{}
+	case o[c.Next].volume != present:
 		return Action{Kind: MakeVolume, Generation: c.Next}
 	}
 	if !c.Suspend {
@@ -184,6 +193,8 @@ func planPresent(c state.Clone, o parts, now time.Time) Action {
 			return Action{}
 		}
 		return Action{Kind: MarkLost, Generation: g}
+	case p.frozen: // by a daemon that died
+		return Action{Kind: ThawInstance, Generation: g}
 	case c.Suspend:
 		return planSuspended(c, p)
 	case c.State == state.CloneReady && !p.running:

@@ -75,6 +75,11 @@ func TestPlanClone(t *testing.T) {
 		{"a suspended clone's reset", with(resetting, func(c *state.Clone) { c.Suspend = true }), parts{2: {volume: present}}, Action{Kind: Switch, Generation: 2}},
 		{"trash has to make room too", with(creating, func(c *state.Clone) { c.Next, c.Trash = 2, []int64{1} }), parts{2: {volume: present}}, Action{Kind: RemoveInstance, Generation: 1}},
 
+		{"a snapshot is asked for", with(ready, func(c *state.Clone) { c.Taking = []string{"s"} }), parts{1: running}, Action{Kind: TakeSnapshot, Generation: 1}},
+		{"before a reset", with(resetting, func(c *state.Clone) { c.Taking = []string{"s"} }), parts{}, Action{Kind: TakeSnapshot, Generation: 1}},
+		{"frozen", ready, parts{1: {volume: present, instance: present, running: true, frozen: true}}, Action{Kind: ThawInstance, Generation: 1}},
+		{"a fork of what is being taken", creating, parts{1: {awaits: true}}, Action{}},
+
 		{"a failed create", state.Clone{State: state.CloneFailed}, parts{}, Action{}},
 		{"deleted", with(resetting, func(c *state.Clone) { c.State = state.CloneDeleting }), parts{}, Action{Kind: RemoveInstance, Generation: 1}},
 		{"deleted, no instances", with(resetting, func(c *state.Clone) { c.State = state.CloneDeleting }), parts{1: stopped, 2: stopped}, Action{Kind: DestroyVolume, Generation: 1}},
@@ -98,6 +103,7 @@ func TestPlanConverges(t *testing.T) {
 	kinds := []part{
 		{}, {volume: absent, instance: absent}, {volume: present, instance: absent}, {volume: present, instance: present},
 		{volume: present, instance: present, running: true}, {volume: absent, instance: present, running: true},
+		{volume: present, instance: present, running: true, frozen: true},
 	}
 	n := 0
 	for _, s := range states {
@@ -108,7 +114,7 @@ func TestPlanConverges(t *testing.T) {
 				if generation == 0 && !making && !failed && s != state.CloneDeleting {
 					continue
 				}
-				for flags := range 16 {
+				for flags := range 32 {
 					for _, p1 := range kinds {
 						for _, p2 := range kinds {
 							for _, p3 := range kinds {
@@ -116,6 +122,9 @@ func TestPlanConverges(t *testing.T) {
 								c.Suspend, c.Renew = flags&1 != 0, flags&2 != 0
 								if flags&8 != 0 {
 									c.Trash = []int64{3}
+								}
+								if flags&16 != 0 && generation != 0 {
+									c.Taking = []string{"s"}
 								}
 								o := parts{1: p1, 2: p2, 3: p3}
 								maps.DeleteFunc(o, func(g int64, _ part) bool { return !slices.Contains(c.Generations(), g) })
@@ -162,14 +171,21 @@ func converge(t *testing.T, c state.Clone, o parts) {
 					t.Errorf("%s: %d is started while %d runs", begin, a.Generation, g)
 				}
 			}
+		case TakeSnapshot:
+			c.Taking = nil
+			if c.State == state.CloneDeleting {
+				t.Errorf("%s: a snapshot of a deleted clone is taken", begin)
+			}
+		case ThawInstance:
+			p.frozen = false
 		case AwaitReady:
 			p.answered = true
 		case Claim:
 			p.claimed = true
 		case StopInstance:
-			p.instance, p.running = present, false
+			p.instance, p.running, p.frozen = present, false, false
 		case RemoveInstance:
-			p.instance, p.running, p.fresh, p.answered = absent, false, false, false
+			p.instance, p.running, p.frozen, p.fresh, p.answered = absent, false, false, false, false
 		case Settle:
 			c.Renew = false
 			if c.Suspend {
@@ -213,7 +229,7 @@ func atRest(t *testing.T, begin string, c state.Clone, o parts) {
 	p := o[c.Generation]
 	switch c.State {
 	case state.CloneReady:
-		if p.volume != present || !p.running || c.Claimed != c.Generation {
+		if p.volume != present || !p.running || p.frozen || c.Claimed != c.Generation {
 			t.Errorf("%s: ready with %+v", begin, p)
 		}
 	case state.CloneSuspended:

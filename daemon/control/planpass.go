@@ -40,18 +40,33 @@ type Orphan struct {
 // collect, and all orphans in an order in which they can be swept.
 func Plan(want Want, observed Observed, now time.Time) []Action {
 	seen := partsByClone(observed)
+	states := map[string][]state.Snapshot{}
+	byID := map[string]state.Snapshot{}
+	for _, s := range want.Snapshots {
+		byID[s.ID] = s
+		if s.Clone != "" {
+			states[s.Clone] = append(states[s.Clone], s)
+		}
+	}
 	var plan []Action
 	for _, c := range want.Clones {
 		if c.Revision > observed.Since {
 			continue
 		}
-		if a := planClone(c, seen[c.ID].of(c), now); a.Kind != None {
+		parts := seen[c.ID].of(c)
+		parts.note(c, states[c.ID], byID[c.NextSnapshot])
+		if a := planClone(c, parts, now); a.Kind != None {
 			plan = append(plan, a)
 		}
 	}
 	used := map[string]bool{}
 	for _, c := range want.Clones {
-		used[c.Snapshot], used[c.NextSnapshot] = true, true
+		for _, id := range []string{c.Snapshot, c.NextSnapshot} {
+			used[id] = used[id] || uses(c, byID[id])
+		}
+		for _, id := range c.Taking {
+			want.Live[id] = true
+		}
 	}
 	for _, s := range want.Snapshots {
 		if collectable(s, want.Live[s.ID], used[s.ID]) {
@@ -86,6 +101,17 @@ func (o parts) of(c state.Clone) parts {
 	return out
 }
 
+// note adds what the records know: its snapshots keep a generation, and a
+// snapshot that is being taken can't be cloned yet.
+func (o parts) note(c state.Clone, snapshots []state.Snapshot, next state.Snapshot) {
+	for _, g := range c.Generations() {
+		p := o[g]
+		p.kept = p.kept || slices.ContainsFunc(snapshots, func(s state.Snapshot) bool { return s.Generation == g })
+		p.awaits = g == c.Next && next.Clone != "" && next.State == state.SnapshotPreparing
+		o[g] = p
+	}
+}
+
 func partsByClone(observed Observed) map[string]parts {
 	all := map[string]parts{}
 	add := func(name string, change func(*part)) {
@@ -111,7 +137,8 @@ func partsByClone(observed Observed) map[string]parts {
 
 // see notes an instance that is there.
 func (p *part) see(i container.Instance) {
-	p.instance, p.observed, p.running = present, i, i.State == container.Running
+	p.frozen = i.State == container.Frozen
+	p.instance, p.observed, p.running = present, i, p.frozen || i.State == container.Running
 }
 
 // planOrphans finds what bears our mark and no record knows. What does not bear
@@ -217,8 +244,14 @@ func (k knowledge) snapshot(ref storage.SnapshotRef) standing {
 	if ref.Source.Foreign != "" {
 		return k.ofSnapshot(ref.ID, isID(ref.ID))
 	}
-	id, ok := parseGoldenVolume(ref.Source.Volume)
-	return k.ofSnapshot(id, ok && ref.ID == readyID)
+	if id, ok := parseGoldenVolume(ref.Source.Volume); ok {
+		return k.ofSnapshot(id, ref.ID == readyID)
+	}
+	_, _, ok := parseCloneName(ref.Source.Volume)
+	if s, has := k.snapshots[ref.ID]; has && refOf(s) != ref {
+		return stranger
+	}
+	return k.ofSnapshot(ref.ID, ok && isID(ref.ID))
 }
 
 // strangers names what bears our mark and is neither recorded nor an orphan,

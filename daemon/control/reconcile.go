@@ -266,15 +266,13 @@ func (p *Plane) noteSuccess(pool string, want Want, observed Observed, orphans i
 
 // lostSnapshots names ready snapshots whose volume has vanished.
 func lostSnapshots(want Want, observed Observed) []string {
-	there := map[string]bool{}
+	there := map[storage.SnapshotRef]bool{}
 	for _, s := range observed.Inventory.Snapshots {
-		if s.Ref.ID == readyID {
-			there[s.Ref.Source.Volume] = true
-		}
+		there[s.Ref] = true
 	}
 	var out []string
 	for _, s := range want.Snapshots {
-		if s.State == state.SnapshotReady && s.Revision <= observed.Since && !there[goldenVolume(s.ID)] {
+		if s.State == state.SnapshotReady && s.Revision <= observed.Since && !there[refOf(s)] {
 			out = append(out, s.ID)
 		}
 	}

@@ -229,8 +229,13 @@ func (r *rig) atRest() {
 		v := r.store.View()
 		for c := range v.Clones() {
 			name := instance(c)
+			kept := keptGenerations(v, c)
+			for _, g := range kept {
+				want = append(want, fmt.Sprintf("volume c-%s-%d", c.ID, g))
+			}
 			switch {
-			case len(c.Trash) > 0 || c.Next != 0:
+			case c.State == state.CloneDeleting && len(kept) > 0:
+			case !slices.Equal(c.Trash, kept) || c.Next != 0 || len(c.Taking) > 0:
 				return fmt.Errorf("clone %s is %s with trash %v and next %d", c.Name, c.State, c.Trash, c.Next)
 			case c.State == state.CloneReady:
 				want = append(want, "volume "+name, "instance "+name)
@@ -242,8 +247,12 @@ func (r *rig) atRest() {
 			}
 		}
 		for _, s := range v.Snapshots("") {
-			if s.State != state.SnapshotReady {
+			if s.State != state.SnapshotReady && !(s.State == state.SnapshotDeleting && used(v, s)) {
 				return fmt.Errorf("snapshot %s is %s", s.ID, s.State)
+			}
+			if s.Clone != "" {
+				want = append(want, fmt.Sprintf("snapshot c-%s-%d@%s", s.Clone, s.Generation, s.ID))
+				continue
 			}
 			want = append(want, "volume g-"+s.ID, "snapshot g-"+s.ID+"@ready")
 			if s.Foreign != "" {
@@ -256,4 +265,27 @@ func (r *rig) atRest() {
 		}
 		return nil
 	})
+}
+
+// keptGenerations are those that are only there for the snapshots in them.
+func keptGenerations(v *state.View, c state.Clone) []int64 {
+	var out []int64
+	for _, s := range v.CloneSnapshots(c.ID) {
+		if g := s.Generation; (g != c.Generation || c.State == state.CloneDeleting) && !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// used says whether a clone came from the snapshot: another one than its own, if
+// that is deleted.
+func used(v *state.View, s state.Snapshot) bool {
+	for c := range v.Clones() {
+		if c.Snapshot == s.ID && !(c.State == state.CloneDeleting && c.ID == s.Clone) {
+			return true
+		}
+	}
+	return false
 }

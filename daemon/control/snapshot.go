@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/cloned-db/cloned/errs"
@@ -22,7 +23,7 @@ func (p *Plane) ListSnapshots(golden string) ([]state.Snapshot, error) {
 func readySnapshots(v *state.View, golden string) []state.Snapshot {
 	var out []state.Snapshot
 	for _, s := range v.Snapshots(golden) {
-		if s.State == state.SnapshotReady {
+		if s.State == state.SnapshotReady && s.Clone == "" {
 			out = append(out, s)
 		}
 	}
@@ -41,9 +42,9 @@ func (p *Plane) DeleteSnapshot(ctx context.Context, id string) error {
 			case !ok || s.State == state.SnapshotDeleting:
 				return errSnapshot(id)
 			case s.State == state.SnapshotPreparing:
-				return errs.New(errs.Conflict, "REFRESHING", "snapshot %s is still being prepared", id).
-					WithHint("wait for the refresh to end, or cancel it")
-			case len(readySnapshots(&tx.View, s.Golden)) == 1:
+				return errs.New(errs.Conflict, "NOT_PREPARED", "snapshot %s is still being made", id).
+					WithHint("wait until it is there, or cancel the refresh")
+			case s.Clone == "" && len(readySnapshots(&tx.View, s.Golden)) == 1:
 				return errs.New(errs.Precondition, "LAST_SNAPSHOT", "snapshot %s is the last one of golden %s", id, s.Golden).
 					WithHint("refresh the golden first, or delete the golden")
 			}
@@ -62,10 +63,11 @@ func (p *Plane) DeleteSnapshot(ctx context.Context, id string) error {
 
 // SnapshotUsage says what a snapshot's volume takes.
 func (p *Plane) SnapshotUsage(ctx context.Context, id string) (storage.Usage, error) {
-	if s, ok := p.store.View().Snapshot(id); !ok || s.State == state.SnapshotDeleting {
+	s, ok := p.store.View().Snapshot(id)
+	if !ok || s.State == state.SnapshotDeleting {
 		return storage.Usage{}, errSnapshot(id)
 	}
-	return p.cfg.Driver.Usage(ctx, goldenVolume(id))
+	return p.cfg.Driver.Usage(ctx, refOf(s).Source.Volume)
 }
 
 // ownSnapshot collects a snapshot that nobody wants any more: one that was
@@ -73,7 +75,7 @@ func (p *Plane) SnapshotUsage(ctx context.Context, id string) (storage.Usage, er
 func (p *Plane) ownSnapshot(ctx context.Context, id string) {
 	view := p.store.View()
 	s, ok := view.Snapshot(id)
-	if !ok || !collectable(s, p.isRefreshing(id), hasClones(view, id)) {
+	if !ok || !collectable(s, p.isRefreshing(id) || isTaking(view, s), hasClones(view, s)) {
 		return
 	}
 	err := p.collect(ctx, s)
@@ -94,6 +96,9 @@ func (p *Plane) ownSnapshot(ctx context.Context, id string) {
 // collect removes all there can be of a snapshot, from the top down, and then
 // its record. Each step succeeds when there is nothing to do.
 func (p *Plane) collect(ctx context.Context, s state.Snapshot) error {
+	if s.Clone != "" {
+		return p.collectState(ctx, s)
+	}
 	if err := p.removeTasks(ctx, s.ID); err != nil {
 		return err
 	}
@@ -122,6 +127,30 @@ func (p *Plane) collect(ctx context.Context, s state.Snapshot) error {
 	})
 }
 
+// collectState is collect for a snapshot of a clone.
+func (p *Plane) collectState(ctx context.Context, s state.Snapshot) error {
+	err := p.step(stepDestroySnapshot, func() error { return p.cfg.Driver.DestroySnapshot(ctx, refOf(s)) })
+	if err != nil {
+		return err
+	}
+	err = p.step(stepCommitOutcome, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			tx.DropSnapshot(s.ID)
+			return nil
+		})
+	})
+	if err == nil {
+		p.owners.wake(cloneKey(s.Clone)) // it may have kept a generation
+	}
+	return err
+}
+
+// isTaking says whether a snapshot of a clone is still to be taken.
+func isTaking(v *state.View, s state.Snapshot) bool {
+	c, _ := v.Clone(s.Clone)
+	return slices.Contains(c.Taking, s.ID)
+}
+
 // removeTasks ends what a refresh that died has left running on its volume.
 func (p *Plane) removeTasks(ctx context.Context, id string) error {
 	all, err := p.cfg.Runtime.List(ctx)
@@ -140,13 +169,19 @@ func (p *Plane) removeTasks(ctx context.Context, id string) error {
 }
 
 // hasClones says whether a clone came from the snapshot, or is about to.
-func hasClones(v *state.View, id string) bool {
+func hasClones(v *state.View, s state.Snapshot) bool {
 	for c := range v.Clones() {
-		if c.Snapshot == id || c.NextSnapshot == id {
+		if uses(c, s) {
 			return true
 		}
 	}
 	return false
+}
+
+// uses says whether a clone came from the snapshot, or is about to. One that is
+// deleted does not hold its own: both go, the one that came from the other first.
+func uses(c state.Clone, s state.Snapshot) bool {
+	return (c.Snapshot == s.ID || c.NextSnapshot == s.ID) && !(c.State == state.CloneDeleting && c.ID == s.Clone)
 }
 
 func (p *Plane) isRefreshing(id string) bool {

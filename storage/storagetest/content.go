@@ -92,16 +92,26 @@ func testAtomicSnapshot(t *testing.T, cfg Config) {
 		t.Skip("the driver does not claim atomic snapshots")
 	}
 	v := create(t, d, "v")
-	src := storage.Own("v")
-	atomicSnapshots(t, d, src, v.Path)
+	atomicSnapshots(t, d, storage.Own("v"), v.Path, true)
 }
 
-// atomicSnapshots takes snapshots of src while a program writes to it at path.
-func atomicSnapshots(t *testing.T, d storage.Driver, src storage.Source, path string) {
+// testOrderedSnapshot: the same of a writer that forces nothing to disk.
+func testOrderedSnapshot(t *testing.T, cfg Config) {
+	d := cfg.New(t)
+	if !d.Capabilities().Ordered {
+		t.Skip("the driver does not claim ordered snapshots")
+	}
+	v := create(t, d, "v")
+	atomicSnapshots(t, d, storage.Own("v"), v.Path, false)
+}
+
+// atomicSnapshots takes snapshots of src while a program writes to it at path,
+// and forces each step to disk or not.
+func atomicSnapshots(t *testing.T, d storage.Driver, src storage.Source, path string, force bool) {
 	t.Helper()
 	stop := make(chan struct{})
 	started, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- writeInSteps(path, started, stop) }()
+	go func() { done <- writeInSteps(path, force, started, stop) }()
 	<-started
 	for i := range 5 {
 		id := "s-" + strconv.Itoa(i)
@@ -120,7 +130,7 @@ func atomicSnapshots(t *testing.T, d storage.Driver, src storage.Source, path st
 }
 
 // writeInSteps counts up in one file, then in the other, until stopped.
-func writeInSteps(dir string, started, stop chan struct{}) error {
+func writeInSteps(dir string, force bool, started, stop chan struct{}) error {
 	var files []*os.File
 	for _, name := range []string{"first", "second"} {
 		f, err := os.Create(filepath.Join(dir, name))
@@ -135,6 +145,9 @@ func writeInSteps(dir string, started, stop chan struct{}) error {
 		for _, f := range files {
 			if _, err := f.WriteAt(fmt.Appendf(nil, "%20d", step), 0); err != nil {
 				return err
+			}
+			if !force {
+				continue
 			}
 			if err := f.Sync(); err != nil {
 				return err

@@ -57,7 +57,7 @@ func testForeign(t *testing.T, cfg Config) {
 		err := d.DestroySnapshot(t.Context(), snap.Ref)
 		wantReason(t, err, errs.Precondition, storage.ReasonHasDependents, "DestroySnapshot of a foreign dataset's with a clone")
 	}
-	atomicSnapshots(t, d, src, f.Path)
+	atomicSnapshots(t, d, src, f.Path, true)
 
 	destroy(t, d, "c")
 	destroy(t, d, "c-next")

@@ -74,6 +74,7 @@ func Run(t *testing.T, cfg Config) {
 		{"Deep", testDeep},
 		{"Attributes", testAttributes},
 		{"AtomicSnapshot", testAtomicSnapshot},
+		{"OrderedSnapshot", testOrderedSnapshot},
 		{"VolumeWithSnapshots", testVolumeWithSnapshots},
 		{"SnapshotWithClones", testSnapshotWithClones},
 		{"List", testList},

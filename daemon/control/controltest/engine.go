@@ -99,7 +99,14 @@ func (e Engine) Claim(_ context.Context, t database.Target) error {
 	})
 }
 
-func (e Engine) Checkpoint(context.Context, database.Target) error { return nil }
+func (e Engine) Checkpoint(_ context.Context, t database.Target) error {
+	return e.call("engine.Checkpoint", t.ID, func(w *World) error {
+		if i := w.instances[t.ID]; i == nil || i.state != container.Running || t.VolumePath != pathOf(t.ID) {
+			w.breaks("checkpoint of %s, which does not run, at %q", t.ID, t.VolumePath)
+		}
+		return nil
+	})
+}
 
 func (e Engine) ConnectionURL(t database.Target) string {
 	return fmt.Sprintf("fake://%s:%s@%s:%d/%s", t.Role, t.Password, t.Addr, t.Port, t.Database)

@@ -124,6 +124,28 @@ func (r Runtime) Stop(_ context.Context, id string, _ time.Duration) error {
 	})
 }
 
+func (r Runtime) Freeze(_ context.Context, id string) error {
+	return r.turn("runtime.Freeze", id, container.Running, container.Frozen)
+}
+
+func (r Runtime) Thaw(_ context.Context, id string) error {
+	return r.turn("runtime.Thaw", id, container.Frozen, container.Running)
+}
+
+// turn changes an instance's state, if it has that.
+func (r Runtime) turn(name, id string, from, to container.State) error {
+	return r.exclusive(name, id, func(w *World) error {
+		i := w.instances[id]
+		if i == nil {
+			return errs.New(errs.NotFound, "NOT_FOUND", "instance %s", id)
+		}
+		if i.state == from {
+			i.state = to
+		}
+		return nil
+	})
+}
+
 func (r Runtime) Remove(_ context.Context, id string) error {
 	return r.exclusive("runtime.Remove", id, func(w *World) error {
 		delete(w.instances, id)

@@ -32,7 +32,8 @@ type World struct {
 	broken    []string          // promises broken by the control plane
 	calls     map[string]int
 	listeners map[chan container.Event]struct{}
-	down      map[string]error // calls that fail now, by name
+	down      map[string]error  // calls that fail now, by name
+	before    map[string]func() // what happens before a call, by name
 	free      int64
 }
 
@@ -57,7 +58,7 @@ func NewWorld() *World {
 	return &World{
 		volumes: map[string]*volume{}, snapshots: map[storage.SnapshotRef]string{}, instances: map[string]*instance{},
 		foreign: map[string]string{}, busy: map[string]bool{}, calls: map[string]int{},
-		listeners: map[chan container.Event]struct{}{}, down: map[string]error{}, free: 1 << 40,
+		listeners: map[chan container.Event]struct{}{}, down: map[string]error{}, before: map[string]func(){}, free: 1 << 40,
 	}
 }
 
@@ -80,6 +81,11 @@ func (s *Session) Dead() bool { return s.dead.Load() }
 func (s *Session) call(name, id string, do func(w *World) error) error {
 	w := s.World
 	w.mu.Lock()
+	if first := w.before[name]; first != nil {
+		w.mu.Unlock()
+		first()
+		w.mu.Lock()
+	}
 	defer w.mu.Unlock()
 	if s.dead.Load() {
 		return errs.New(errs.Unavailable, "DEAD", "%s %s: this daemon is dead", name, id)
@@ -125,6 +131,13 @@ func (w *World) Fail(name string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.down[name] = err
+}
+
+// OnCall has do called before each call of the name.
+func (w *World) OnCall(name string, do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before[name] = do
 }
 
 // Calls returns how often each call was made since the last time.

@@ -164,6 +164,58 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{1}
 }
 
+type TreeNode_Kind int32
+
+const (
+	TreeNode_KIND_UNSPECIFIED TreeNode_Kind = 0
+	TreeNode_KIND_GOLDEN      TreeNode_Kind = 1
+	TreeNode_KIND_SNAPSHOT    TreeNode_Kind = 2
+	TreeNode_KIND_CLONE       TreeNode_Kind = 3
+)
+
+// Enum value maps for TreeNode_Kind.
+var (
+	TreeNode_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_GOLDEN",
+		2: "KIND_SNAPSHOT",
+		3: "KIND_CLONE",
+	}
+	TreeNode_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_GOLDEN":      1,
+		"KIND_SNAPSHOT":    2,
+		"KIND_CLONE":       3,
+	}
+)
+
+func (x TreeNode_Kind) Enum() *TreeNode_Kind {
+	p := new(TreeNode_Kind)
+	*p = x
+	return p
+}
+
+func (x TreeNode_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TreeNode_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cloned_v1_cloned_proto_enumTypes[2].Descriptor()
+}
+
+func (TreeNode_Kind) Type() protoreflect.EnumType {
+	return &file_cloned_v1_cloned_proto_enumTypes[2]
+}
+
+func (x TreeNode_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TreeNode_Kind.Descriptor instead.
+func (TreeNode_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57, 0}
+}
+
 // Clone is a private, writable database on a thin clone of a golden.
 type Clone struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -171,7 +223,7 @@ type Clone struct {
 	Id     string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name   string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Golden string `protobuf:"bytes,3,opt,name=golden,proto3" json:"golden,omitempty"`
-	// ID of the golden's snapshot that it came from.
+	// ID of the snapshot that it came from: its golden's, or another clone's.
 	Snapshot string `protobuf:"bytes,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// The line of work that it serves, usually the Git branch.
 	Branch  string            `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
@@ -639,9 +691,11 @@ func (x *CloneFilter) GetState() CloneState {
 type CreateCloneRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 63 of a-z, 0-9 and "-", starting and ending with a letter or digit.
-	Name   string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The golden to clone. Exactly one of golden and from must be set.
 	Golden string `protobuf:"bytes,2,opt,name=golden,proto3" json:"golden,omitempty"`
-	// A snapshot ID of the golden; empty for the newest.
+	// The ID of a snapshot of the golden, empty for the newest; or, with from, the
+	// ID or name of one in that clone's lineage, empty for its present state.
 	Snapshot string            `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	Branch   string            `protobuf:"bytes,4,opt,name=branch,proto3" json:"branch,omitempty"`
 	Owner    string            `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -653,7 +707,9 @@ type CreateCloneRequest struct {
 	Port int32 `protobuf:"varint,9,opt,name=port,proto3" json:"port,omitempty"`
 	// Return at once; the clone is then in state creating. By default the answer
 	// comes when it is ready, and a clone that fails is removed.
-	NoWait        bool `protobuf:"varint,10,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	NoWait bool `protobuf:"varint,10,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// The clone to fork; empty with golden.
+	From          string `protobuf:"bytes,11,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -756,6 +812,13 @@ func (x *CreateCloneRequest) GetNoWait() bool {
 		return x.NoWait
 	}
 	return false
+}
+
+func (x *CreateCloneRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
 }
 
 type CreateCloneResponse struct {
@@ -1239,7 +1302,7 @@ type isResetCloneRequest_To interface {
 }
 
 type ResetCloneRequest_Snapshot struct {
-	// A snapshot ID of the clone's golden.
+	// The ID of a snapshot in the clone's lineage, or the name of one of its own.
 	Snapshot string `protobuf:"bytes,2,opt,name=snapshot,proto3,oneof"`
 }
 
@@ -1296,6 +1359,217 @@ func (x *ResetCloneResponse) GetClone() *Clone {
 	return nil
 }
 
+type SnapshotCloneRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The clone.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the snapshot is called, unique among the clone's; empty for its ID.
+	Snapshot      string `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Author        string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotCloneRequest) Reset() {
+	*x = SnapshotCloneRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotCloneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotCloneRequest) ProtoMessage() {}
+
+func (x *SnapshotCloneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotCloneRequest.ProtoReflect.Descriptor instead.
+func (*SnapshotCloneRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SnapshotCloneRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SnapshotCloneRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *SnapshotCloneRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *SnapshotCloneRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+type SnapshotCloneResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot *Snapshot              `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// False if the same request was being served already.
+	Created       bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotCloneResponse) Reset() {
+	*x = SnapshotCloneResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotCloneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotCloneResponse) ProtoMessage() {}
+
+func (x *SnapshotCloneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotCloneResponse.ProtoReflect.Descriptor instead.
+func (*SnapshotCloneResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SnapshotCloneResponse) GetSnapshot() *Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *SnapshotCloneResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+type GetLineageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLineageRequest) Reset() {
+	*x = GetLineageRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLineageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLineageRequest) ProtoMessage() {}
+
+func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLineageRequest.ProtoReflect.Descriptor instead.
+func (*GetLineageRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetLineageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetLineageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []*Snapshot            `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLineageResponse) Reset() {
+	*x = GetLineageResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLineageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLineageResponse) ProtoMessage() {}
+
+func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLineageResponse.ProtoReflect.Descriptor instead.
+func (*GetLineageResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetLineageResponse) GetSnapshots() []*Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
 type SuspendCloneRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1305,7 +1579,7 @@ type SuspendCloneRequest struct {
 
 func (x *SuspendCloneRequest) Reset() {
 	*x = SuspendCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1591,7 @@ func (x *SuspendCloneRequest) String() string {
 func (*SuspendCloneRequest) ProtoMessage() {}
 
 func (x *SuspendCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1604,7 @@ func (x *SuspendCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendCloneRequest.ProtoReflect.Descriptor instead.
 func (*SuspendCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{15}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SuspendCloneRequest) GetName() string {
@@ -1349,7 +1623,7 @@ type SuspendCloneResponse struct {
 
 func (x *SuspendCloneResponse) Reset() {
 	*x = SuspendCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1635,7 @@ func (x *SuspendCloneResponse) String() string {
 func (*SuspendCloneResponse) ProtoMessage() {}
 
 func (x *SuspendCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1648,7 @@ func (x *SuspendCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendCloneResponse.ProtoReflect.Descriptor instead.
 func (*SuspendCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{16}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SuspendCloneResponse) GetClone() *Clone {
@@ -1395,7 +1669,7 @@ type ResumeCloneRequest struct {
 
 func (x *ResumeCloneRequest) Reset() {
 	*x = ResumeCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1681,7 @@ func (x *ResumeCloneRequest) String() string {
 func (*ResumeCloneRequest) ProtoMessage() {}
 
 func (x *ResumeCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1694,7 @@ func (x *ResumeCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCloneRequest.ProtoReflect.Descriptor instead.
 func (*ResumeCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{17}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResumeCloneRequest) GetName() string {
@@ -1446,7 +1720,7 @@ type ResumeCloneResponse struct {
 
 func (x *ResumeCloneResponse) Reset() {
 	*x = ResumeCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1732,7 @@ func (x *ResumeCloneResponse) String() string {
 func (*ResumeCloneResponse) ProtoMessage() {}
 
 func (x *ResumeCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1745,7 @@ func (x *ResumeCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCloneResponse.ProtoReflect.Descriptor instead.
 func (*ResumeCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{18}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResumeCloneResponse) GetClone() *Clone {
@@ -1492,7 +1766,7 @@ type DeleteCloneRequest struct {
 
 func (x *DeleteCloneRequest) Reset() {
 	*x = DeleteCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1778,7 @@ func (x *DeleteCloneRequest) String() string {
 func (*DeleteCloneRequest) ProtoMessage() {}
 
 func (x *DeleteCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1791,7 @@ func (x *DeleteCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCloneRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{19}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteCloneRequest) GetName() string {
@@ -1542,7 +1816,7 @@ type DeleteCloneResponse struct {
 
 func (x *DeleteCloneResponse) Reset() {
 	*x = DeleteCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1828,7 @@ func (x *DeleteCloneResponse) String() string {
 func (*DeleteCloneResponse) ProtoMessage() {}
 
 func (x *DeleteCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1841,7 @@ func (x *DeleteCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCloneResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{20}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{24}
 }
 
 type DeleteClonesRequest struct {
@@ -1580,7 +1854,7 @@ type DeleteClonesRequest struct {
 
 func (x *DeleteClonesRequest) Reset() {
 	*x = DeleteClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1866,7 @@ func (x *DeleteClonesRequest) String() string {
 func (*DeleteClonesRequest) ProtoMessage() {}
 
 func (x *DeleteClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1879,7 @@ func (x *DeleteClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClonesRequest.ProtoReflect.Descriptor instead.
 func (*DeleteClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{21}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteClonesRequest) GetFilter() *CloneFilter {
@@ -1626,7 +1900,7 @@ type DeleteClonesResponse struct {
 
 func (x *DeleteClonesResponse) Reset() {
 	*x = DeleteClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1912,7 @@ func (x *DeleteClonesResponse) String() string {
 func (*DeleteClonesResponse) ProtoMessage() {}
 
 func (x *DeleteClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1925,7 @@ func (x *DeleteClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClonesResponse.ProtoReflect.Descriptor instead.
 func (*DeleteClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{22}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteClonesResponse) GetDeleted() []string {
@@ -1679,7 +1953,7 @@ type WatchClonesRequest struct {
 
 func (x *WatchClonesRequest) Reset() {
 	*x = WatchClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1965,7 @@ func (x *WatchClonesRequest) String() string {
 func (*WatchClonesRequest) ProtoMessage() {}
 
 func (x *WatchClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1978,7 @@ func (x *WatchClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchClonesRequest.ProtoReflect.Descriptor instead.
 func (*WatchClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{23}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchClonesRequest) GetFilter() *CloneFilter {
@@ -1732,7 +2006,7 @@ type WatchClonesResponse struct {
 
 func (x *WatchClonesResponse) Reset() {
 	*x = WatchClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +2018,7 @@ func (x *WatchClonesResponse) String() string {
 func (*WatchClonesResponse) ProtoMessage() {}
 
 func (x *WatchClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +2031,7 @@ func (x *WatchClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchClonesResponse.ProtoReflect.Descriptor instead.
 func (*WatchClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{24}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchClonesResponse) GetRevision() uint64 {
@@ -1794,7 +2068,7 @@ type GetCloneLogsRequest struct {
 
 func (x *GetCloneLogsRequest) Reset() {
 	*x = GetCloneLogsRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2080,7 @@ func (x *GetCloneLogsRequest) String() string {
 func (*GetCloneLogsRequest) ProtoMessage() {}
 
 func (x *GetCloneLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2093,7 @@ func (x *GetCloneLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneLogsRequest.ProtoReflect.Descriptor instead.
 func (*GetCloneLogsRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{25}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetCloneLogsRequest) GetName() string {
@@ -1852,7 +2126,7 @@ type GetCloneLogsResponse struct {
 
 func (x *GetCloneLogsResponse) Reset() {
 	*x = GetCloneLogsResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2138,7 @@ func (x *GetCloneLogsResponse) String() string {
 func (*GetCloneLogsResponse) ProtoMessage() {}
 
 func (x *GetCloneLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2151,7 @@ func (x *GetCloneLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneLogsResponse.ProtoReflect.Descriptor instead.
 func (*GetCloneLogsResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{26}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetCloneLogsResponse) GetData() []byte {
@@ -1902,7 +2176,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2188,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2201,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{27}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Source) GetKind() isSource_Kind {
@@ -1996,7 +2270,7 @@ type DirectorySource struct {
 
 func (x *DirectorySource) Reset() {
 	*x = DirectorySource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2282,7 @@ func (x *DirectorySource) String() string {
 func (*DirectorySource) ProtoMessage() {}
 
 func (x *DirectorySource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2295,7 @@ func (x *DirectorySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectorySource.ProtoReflect.Descriptor instead.
 func (*DirectorySource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{28}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DirectorySource) GetPath() string {
@@ -2044,7 +2318,7 @@ type BaseBackupSource struct {
 
 func (x *BaseBackupSource) Reset() {
 	*x = BaseBackupSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2330,7 @@ func (x *BaseBackupSource) String() string {
 func (*BaseBackupSource) ProtoMessage() {}
 
 func (x *BaseBackupSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2343,7 @@ func (x *BaseBackupSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseBackupSource.ProtoReflect.Descriptor instead.
 func (*BaseBackupSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{29}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BaseBackupSource) GetConninfo() string {
@@ -2099,7 +2373,7 @@ type InPlaceSource struct {
 
 func (x *InPlaceSource) Reset() {
 	*x = InPlaceSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +2385,7 @@ func (x *InPlaceSource) String() string {
 func (*InPlaceSource) ProtoMessage() {}
 
 func (x *InPlaceSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,7 +2398,7 @@ func (x *InPlaceSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InPlaceSource.ProtoReflect.Descriptor instead.
 func (*InPlaceSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{30}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InPlaceSource) GetDataset() string {
@@ -2165,7 +2439,7 @@ type GoldenOptions struct {
 
 func (x *GoldenOptions) Reset() {
 	*x = GoldenOptions{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2451,7 @@ func (x *GoldenOptions) String() string {
 func (*GoldenOptions) ProtoMessage() {}
 
 func (x *GoldenOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2464,7 @@ func (x *GoldenOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoldenOptions.ProtoReflect.Descriptor instead.
 func (*GoldenOptions) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{31}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GoldenOptions) GetImage() string {
@@ -2274,7 +2548,7 @@ type Golden struct {
 
 func (x *Golden) Reset() {
 	*x = Golden{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2560,7 @@ func (x *Golden) String() string {
 func (*Golden) ProtoMessage() {}
 
 func (x *Golden) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2573,7 @@ func (x *Golden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Golden.ProtoReflect.Descriptor instead.
 func (*Golden) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{32}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Golden) GetName() string {
@@ -2374,15 +2648,21 @@ type Snapshot struct {
 	// What preparation took away to make clones harmless.
 	Defused []string `protobuf:"bytes,9,rep,name=defused,proto3" json:"defused,omitempty"`
 	// What in the source's settings was overruled.
-	Warnings      []string `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	CloneCount    int32    `protobuf:"varint,11,opt,name=clone_count,json=cloneCount,proto3" json:"clone_count,omitempty"`
+	Warnings   []string `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	CloneCount int32    `protobuf:"varint,11,opt,name=clone_count,json=cloneCount,proto3" json:"clone_count,omitempty"`
+	// For one of a clone: the clone's name (empty once it is deleted), what it is
+	// called, why, and by whom.
+	Clone         string `protobuf:"bytes,12,opt,name=clone,proto3" json:"clone,omitempty"`
+	Name          string `protobuf:"bytes,13,opt,name=name,proto3" json:"name,omitempty"`
+	Message       string `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
+	Author        string `protobuf:"bytes,15,opt,name=author,proto3" json:"author,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2674,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2687,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{33}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Snapshot) GetId() string {
@@ -2487,6 +2767,34 @@ func (x *Snapshot) GetCloneCount() int32 {
 	return 0
 }
 
+func (x *Snapshot) GetClone() string {
+	if x != nil {
+		return x.Clone
+	}
+	return ""
+}
+
+func (x *Snapshot) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Snapshot) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Snapshot) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
 type CreateGoldenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 63 of a-z, 0-9 and "-", starting and ending with a letter or digit.
@@ -2501,7 +2809,7 @@ type CreateGoldenRequest struct {
 
 func (x *CreateGoldenRequest) Reset() {
 	*x = CreateGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2821,7 @@ func (x *CreateGoldenRequest) String() string {
 func (*CreateGoldenRequest) ProtoMessage() {}
 
 func (x *CreateGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2834,7 @@ func (x *CreateGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGoldenRequest.ProtoReflect.Descriptor instead.
 func (*CreateGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{34}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateGoldenRequest) GetName() string {
@@ -2571,7 +2879,7 @@ type RefreshProgress struct {
 
 func (x *RefreshProgress) Reset() {
 	*x = RefreshProgress{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2891,7 @@ func (x *RefreshProgress) String() string {
 func (*RefreshProgress) ProtoMessage() {}
 
 func (x *RefreshProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +2904,7 @@ func (x *RefreshProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshProgress.ProtoReflect.Descriptor instead.
 func (*RefreshProgress) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{35}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RefreshProgress) GetPhase() string {
@@ -2640,7 +2948,7 @@ type CreateGoldenResponse struct {
 
 func (x *CreateGoldenResponse) Reset() {
 	*x = CreateGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2960,7 @@ func (x *CreateGoldenResponse) String() string {
 func (*CreateGoldenResponse) ProtoMessage() {}
 
 func (x *CreateGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2973,7 @@ func (x *CreateGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGoldenResponse.ProtoReflect.Descriptor instead.
 func (*CreateGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{36}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateGoldenResponse) GetEvent() isCreateGoldenResponse_Event {
@@ -2719,7 +3027,7 @@ type RefreshGoldenRequest struct {
 
 func (x *RefreshGoldenRequest) Reset() {
 	*x = RefreshGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +3039,7 @@ func (x *RefreshGoldenRequest) String() string {
 func (*RefreshGoldenRequest) ProtoMessage() {}
 
 func (x *RefreshGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +3052,7 @@ func (x *RefreshGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshGoldenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{37}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RefreshGoldenRequest) GetName() string {
@@ -2767,7 +3075,7 @@ type RefreshGoldenResponse struct {
 
 func (x *RefreshGoldenResponse) Reset() {
 	*x = RefreshGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +3087,7 @@ func (x *RefreshGoldenResponse) String() string {
 func (*RefreshGoldenResponse) ProtoMessage() {}
 
 func (x *RefreshGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +3100,7 @@ func (x *RefreshGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshGoldenResponse.ProtoReflect.Descriptor instead.
 func (*RefreshGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{38}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RefreshGoldenResponse) GetEvent() isRefreshGoldenResponse_Event {
@@ -2846,7 +3154,7 @@ type GetGoldenRequest struct {
 
 func (x *GetGoldenRequest) Reset() {
 	*x = GetGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +3166,7 @@ func (x *GetGoldenRequest) String() string {
 func (*GetGoldenRequest) ProtoMessage() {}
 
 func (x *GetGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +3179,7 @@ func (x *GetGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGoldenRequest.ProtoReflect.Descriptor instead.
 func (*GetGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{39}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetGoldenRequest) GetName() string {
@@ -2892,7 +3200,7 @@ type GetGoldenResponse struct {
 
 func (x *GetGoldenResponse) Reset() {
 	*x = GetGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +3212,7 @@ func (x *GetGoldenResponse) String() string {
 func (*GetGoldenResponse) ProtoMessage() {}
 
 func (x *GetGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3225,7 @@ func (x *GetGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGoldenResponse.ProtoReflect.Descriptor instead.
 func (*GetGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{40}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetGoldenResponse) GetGolden() *Golden {
@@ -2942,7 +3250,7 @@ type ListGoldensRequest struct {
 
 func (x *ListGoldensRequest) Reset() {
 	*x = ListGoldensRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3262,7 @@ func (x *ListGoldensRequest) String() string {
 func (*ListGoldensRequest) ProtoMessage() {}
 
 func (x *ListGoldensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3275,7 @@ func (x *ListGoldensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGoldensRequest.ProtoReflect.Descriptor instead.
 func (*ListGoldensRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{41}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{45}
 }
 
 type ListGoldensResponse struct {
@@ -2979,7 +3287,7 @@ type ListGoldensResponse struct {
 
 func (x *ListGoldensResponse) Reset() {
 	*x = ListGoldensResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3299,7 @@ func (x *ListGoldensResponse) String() string {
 func (*ListGoldensResponse) ProtoMessage() {}
 
 func (x *ListGoldensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3312,7 @@ func (x *ListGoldensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGoldensResponse.ProtoReflect.Descriptor instead.
 func (*ListGoldensResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{42}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListGoldensResponse) GetGoldens() []*Golden {
@@ -3023,7 +3331,7 @@ type DeleteGoldenRequest struct {
 
 func (x *DeleteGoldenRequest) Reset() {
 	*x = DeleteGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3343,7 @@ func (x *DeleteGoldenRequest) String() string {
 func (*DeleteGoldenRequest) ProtoMessage() {}
 
 func (x *DeleteGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3356,7 @@ func (x *DeleteGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGoldenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{43}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteGoldenRequest) GetName() string {
@@ -3066,7 +3374,7 @@ type DeleteGoldenResponse struct {
 
 func (x *DeleteGoldenResponse) Reset() {
 	*x = DeleteGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3386,7 @@ func (x *DeleteGoldenResponse) String() string {
 func (*DeleteGoldenResponse) ProtoMessage() {}
 
 func (x *DeleteGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3399,7 @@ func (x *DeleteGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGoldenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{44}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{48}
 }
 
 type ListSnapshotsRequest struct {
@@ -3104,7 +3412,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3424,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3437,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{45}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListSnapshotsRequest) GetGolden() string {
@@ -3148,7 +3456,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3468,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3481,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{46}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -3192,7 +3500,7 @@ type DeleteSnapshotRequest struct {
 
 func (x *DeleteSnapshotRequest) Reset() {
 	*x = DeleteSnapshotRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3512,7 @@ func (x *DeleteSnapshotRequest) String() string {
 func (*DeleteSnapshotRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3525,7 @@ func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{47}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeleteSnapshotRequest) GetId() string {
@@ -3235,7 +3543,7 @@ type DeleteSnapshotResponse struct {
 
 func (x *DeleteSnapshotResponse) Reset() {
 	*x = DeleteSnapshotResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3555,7 @@ func (x *DeleteSnapshotResponse) String() string {
 func (*DeleteSnapshotResponse) ProtoMessage() {}
 
 func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3568,7 @@ func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{48}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{52}
 }
 
 type GetStatusRequest struct {
@@ -3271,7 +3579,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3591,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3604,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{49}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{53}
 }
 
 type GetStatusResponse struct {
@@ -3338,7 +3646,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3350,7 +3658,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3363,7 +3671,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{50}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3521,6 +3829,219 @@ func (x *GetStatusResponse) GetLastReconcileTime() *timestamppb.Timestamp {
 }
 
 // StateCount is how many clones are in a state.
+type GetTreeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also what each takes, which takes a look at each of them.
+	Usage         bool `protobuf:"varint,1,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTreeRequest) Reset() {
+	*x = GetTreeRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTreeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTreeRequest) ProtoMessage() {}
+
+func (x *GetTreeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTreeRequest.ProtoReflect.Descriptor instead.
+func (*GetTreeRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *GetTreeRequest) GetUsage() bool {
+	if x != nil {
+		return x.Usage
+	}
+	return false
+}
+
+type GetTreeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Goldens first, each node after the one that it descends from.
+	Nodes         []*TreeNode `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTreeResponse) Reset() {
+	*x = GetTreeResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTreeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTreeResponse) ProtoMessage() {}
+
+func (x *GetTreeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTreeResponse.ProtoReflect.Descriptor instead.
+func (*GetTreeResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *GetTreeResponse) GetNodes() []*TreeNode {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// TreeNode is a golden, a snapshot or a clone.
+type TreeNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  TreeNode_Kind          `protobuf:"varint,1,opt,name=kind,proto3,enum=cloned.v1.TreeNode_Kind" json:"kind,omitempty"`
+	// A golden's name, or an ID.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// The id of what it descends from; empty for goldens.
+	Parent string `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
+	// What users call it; empty if it has no name.
+	Name       string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Owner      string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	Message    string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// For clones.
+	State CloneState `protobuf:"varint,8,opt,name=state,proto3,enum=cloned.v1.CloneState" json:"state,omitempty"`
+	// Deleted, and only kept for what descends from it.
+	Deleted bool `protobuf:"varint,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// What only it holds, in bytes.
+	UniqueBytes   int64 `protobuf:"varint,10,opt,name=unique_bytes,json=uniqueBytes,proto3" json:"unique_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreeNode) Reset() {
+	*x = TreeNode{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreeNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreeNode) ProtoMessage() {}
+
+func (x *TreeNode) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
+func (*TreeNode) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *TreeNode) GetKind() TreeNode_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return TreeNode_KIND_UNSPECIFIED
+}
+
+func (x *TreeNode) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TreeNode) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *TreeNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TreeNode) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *TreeNode) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *TreeNode) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *TreeNode) GetState() CloneState {
+	if x != nil {
+		return x.State
+	}
+	return CloneState_CLONE_STATE_UNSPECIFIED
+}
+
+func (x *TreeNode) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *TreeNode) GetUniqueBytes() int64 {
+	if x != nil {
+		return x.UniqueBytes
+	}
+	return 0
+}
+
 type StateCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         CloneState             `protobuf:"varint,1,opt,name=state,proto3,enum=cloned.v1.CloneState" json:"state,omitempty"`
@@ -3531,7 +4052,7 @@ type StateCount struct {
 
 func (x *StateCount) Reset() {
 	*x = StateCount{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3543,7 +4064,7 @@ func (x *StateCount) String() string {
 func (*StateCount) ProtoMessage() {}
 
 func (x *StateCount) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3556,7 +4077,7 @@ func (x *StateCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateCount.ProtoReflect.Descriptor instead.
 func (*StateCount) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{51}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StateCount) GetState() CloneState {
@@ -3627,11 +4148,11 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x15.cloned.v1.CloneStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x05\n" +
 	"\x12CreateCloneRequest\x12>\n" +
-	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12B\n" +
-	"\x06golden\x18\x02 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x06golden\x120\n" +
-	"\bsnapshot\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18?2\v^[a-z0-9]*$R\bsnapshot\x125\n" +
+	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12C\n" +
+	"\x06golden\x18\x02 \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x06golden\x121\n" +
+	"\bsnapshot\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x18?2\f^[a-z0-9-]*$R\bsnapshot\x125\n" +
 	"\x06branch\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xfa\x012\x13^[^\\x00-\\x1f\\x7f]*$R\x06branch\x123\n" +
 	"\x05owner\x18\x05 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xfa\x012\x13^[^\\x00-\\x1f\\x7f]*$R\x05owner\x12\x9a\x01\n" +
 	"\x06labels\x18\x06 \x03(\v2).cloned.v1.CreateCloneRequest.LabelsEntryBW\xbaHT\x9a\x01Q\x10@\"1r/\x18?2+^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$*\x1ar\x18\x18\xfa\x012\x13^[^\\x00-\\x1f\\x7f]*$R\x06labels\x12?\n" +
@@ -3639,7 +4160,8 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\aprotect\x18\b \x01(\bR\aprotect\x12\x1f\n" +
 	"\x04port\x18\t \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12\x17\n" +
 	"\ano_wait\x18\n" +
-	" \x01(\bR\x06noWait\x1a9\n" +
+	" \x01(\bR\x06noWait\x12?\n" +
+	"\x04from\x18\v \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x04from\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"W\n" +
@@ -3673,15 +4195,27 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
 	"\x13UpdateCloneResponse\x12&\n" +
-	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"\xa1\x01\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"\xa2\x01\n" +
 	"\x11ResetCloneRequest\x12\x1d\n" +
-	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x124\n" +
-	"\bsnapshot\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x10\x01\x18?2\v^[a-z0-9]+$H\x00R\bsnapshot\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x125\n" +
+	"\bsnapshot\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x10\x01\x18?2\f^[a-z0-9-]+$H\x00R\bsnapshot\x12\x18\n" +
 	"\x06newest\x18\x03 \x01(\bH\x00R\x06newest\x12\x17\n" +
 	"\ano_wait\x18\x04 \x01(\bR\x06noWaitB\x04\n" +
 	"\x02to\"<\n" +
 	"\x12ResetCloneResponse\x12&\n" +
-	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"4\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"\xee\x01\n" +
+	"\x14SnapshotCloneRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12G\n" +
+	"\bsnapshot\x18\x02 \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\bsnapshot\x127\n" +
+	"\amessage\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xfa\x012\x13^[^\\x00-\\x1f\\x7f]*$R\amessage\x125\n" +
+	"\x06author\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xfa\x012\x13^[^\\x00-\\x1f\\x7f]*$R\x06author\"b\n" +
+	"\x15SnapshotCloneResponse\x12/\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x13.cloned.v1.SnapshotR\bsnapshot\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"2\n" +
+	"\x11GetLineageRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\"G\n" +
+	"\x12GetLineageResponse\x121\n" +
+	"\tsnapshots\x18\x01 \x03(\v2\x13.cloned.v1.SnapshotR\tsnapshots\"4\n" +
 	"\x13SuspendCloneRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\">\n" +
 	"\x14SuspendCloneResponse\x12&\n" +
@@ -3753,7 +4287,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x0fnewest_snapshot\x18\x06 \x01(\v2\x13.cloned.v1.SnapshotR\x0enewestSnapshot\x12%\n" +
 	"\x0esnapshot_count\x18\a \x01(\x05R\rsnapshotCount\x12\x1f\n" +
 	"\vclone_count\x18\b \x01(\x05R\n" +
-	"cloneCount\"\xcb\x02\n" +
+	"cloneCount\"\xa7\x03\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06golden\x18\x02 \x01(\tR\x06golden\x12;\n" +
@@ -3769,7 +4303,11 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\bwarnings\x18\n" +
 	" \x03(\tR\bwarnings\x12\x1f\n" +
 	"\vclone_count\x18\v \x01(\x05R\n" +
-	"cloneCount\"\xea\x01\n" +
+	"cloneCount\x12\x14\n" +
+	"\x05clone\x18\f \x01(\tR\x05clone\x12\x12\n" +
+	"\x04name\x18\r \x01(\tR\x04name\x12\x18\n" +
+	"\amessage\x18\x0e \x01(\tR\amessage\x12\x16\n" +
+	"\x06author\x18\x0f \x01(\tR\x06author\"\xea\x01\n" +
 	"\x13CreateGoldenRequest\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12,\n" +
 	"\x06engine\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18?2\v^[a-z0-9]*$R\x06engine\x121\n" +
@@ -3837,7 +4375,30 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"ports_free\x18\x13 \x01(\x05R\tportsFree\x12\x18\n" +
 	"\aorphans\x18\x14 \x01(\x05R\aorphans\x12\x1a\n" +
 	"\bdegraded\x18\x15 \x03(\tR\bdegraded\x12J\n" +
-	"\x13last_reconcile_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\x11lastReconcileTime\"O\n" +
+	"\x13last_reconcile_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\x11lastReconcileTime\"&\n" +
+	"\x0eGetTreeRequest\x12\x14\n" +
+	"\x05usage\x18\x01 \x01(\bR\x05usage\"<\n" +
+	"\x0fGetTreeResponse\x12)\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x13.cloned.v1.TreeNodeR\x05nodes\"\x9d\x03\n" +
+	"\bTreeNode\x12,\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x18.cloned.v1.TreeNode.KindR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12;\n" +
+	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12+\n" +
+	"\x05state\x18\b \x01(\x0e2\x15.cloned.v1.CloneStateR\x05state\x12\x18\n" +
+	"\adeleted\x18\t \x01(\bR\adeleted\x12!\n" +
+	"\funique_bytes\x18\n" +
+	" \x01(\x03R\vuniqueBytes\"P\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_GOLDEN\x10\x01\x12\x11\n" +
+	"\rKIND_SNAPSHOT\x10\x02\x12\x0e\n" +
+	"\n" +
+	"KIND_CLONE\x10\x03\"O\n" +
 	"\n" +
 	"StateCount\x12+\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x15.cloned.v1.CloneStateR\x05state\x12\x14\n" +
@@ -3857,7 +4418,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eEVENT_TYPE_PUT\x10\x01\x12\x15\n" +
-	"\x11EVENT_TYPE_DELETE\x10\x022\xe6\x06\n" +
+	"\x11EVENT_TYPE_DELETE\x10\x022\x85\b\n" +
 	"\fCloneService\x12L\n" +
 	"\vCreateClone\x12\x1d.cloned.v1.CreateCloneRequest\x1a\x1e.cloned.v1.CreateCloneResponse\x12C\n" +
 	"\bGetClone\x12\x1a.cloned.v1.GetCloneRequest\x1a\x1b.cloned.v1.GetCloneResponse\x12I\n" +
@@ -3867,7 +4428,10 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\n" +
 	"ResetClone\x12\x1c.cloned.v1.ResetCloneRequest\x1a\x1d.cloned.v1.ResetCloneResponse\x12O\n" +
 	"\fSuspendClone\x12\x1e.cloned.v1.SuspendCloneRequest\x1a\x1f.cloned.v1.SuspendCloneResponse\x12L\n" +
-	"\vResumeClone\x12\x1d.cloned.v1.ResumeCloneRequest\x1a\x1e.cloned.v1.ResumeCloneResponse\x12L\n" +
+	"\vResumeClone\x12\x1d.cloned.v1.ResumeCloneRequest\x1a\x1e.cloned.v1.ResumeCloneResponse\x12R\n" +
+	"\rSnapshotClone\x12\x1f.cloned.v1.SnapshotCloneRequest\x1a .cloned.v1.SnapshotCloneResponse\x12I\n" +
+	"\n" +
+	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\x12L\n" +
 	"\vDeleteClone\x12\x1d.cloned.v1.DeleteCloneRequest\x1a\x1e.cloned.v1.DeleteCloneResponse\x12O\n" +
 	"\fDeleteClones\x12\x1e.cloned.v1.DeleteClonesRequest\x1a\x1f.cloned.v1.DeleteClonesResponse\x12N\n" +
 	"\vWatchClones\x12\x1d.cloned.v1.WatchClonesRequest\x1a\x1e.cloned.v1.WatchClonesResponse0\x01\x12Q\n" +
@@ -3879,9 +4443,10 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\vListGoldens\x12\x1d.cloned.v1.ListGoldensRequest\x1a\x1e.cloned.v1.ListGoldensResponse\x12O\n" +
 	"\fDeleteGolden\x12\x1e.cloned.v1.DeleteGoldenRequest\x1a\x1f.cloned.v1.DeleteGoldenResponse\x12R\n" +
 	"\rListSnapshots\x12\x1f.cloned.v1.ListSnapshotsRequest\x1a .cloned.v1.ListSnapshotsResponse\x12U\n" +
-	"\x0eDeleteSnapshot\x12 .cloned.v1.DeleteSnapshotRequest\x1a!.cloned.v1.DeleteSnapshotResponse2U\n" +
+	"\x0eDeleteSnapshot\x12 .cloned.v1.DeleteSnapshotRequest\x1a!.cloned.v1.DeleteSnapshotResponse2\x97\x01\n" +
 	"\vHostService\x12F\n" +
-	"\tGetStatus\x12\x1b.cloned.v1.GetStatusRequest\x1a\x1c.cloned.v1.GetStatusResponseB6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
+	"\tGetStatus\x12\x1b.cloned.v1.GetStatusRequest\x1a\x1c.cloned.v1.GetStatusResponse\x12@\n" +
+	"\aGetTree\x12\x19.cloned.v1.GetTreeRequest\x1a\x1a.cloned.v1.GetTreeResponseB6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
 
 var (
 	file_cloned_v1_cloned_proto_rawDescOnce sync.Once
@@ -3895,165 +4460,185 @@ func file_cloned_v1_cloned_proto_rawDescGZIP() []byte {
 	return file_cloned_v1_cloned_proto_rawDescData
 }
 
-var file_cloned_v1_cloned_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_cloned_v1_cloned_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_cloned_v1_cloned_proto_goTypes = []any{
 	(CloneState)(0),                // 0: cloned.v1.CloneState
 	(EventType)(0),                 // 1: cloned.v1.EventType
-	(*Clone)(nil),                  // 2: cloned.v1.Clone
-	(*Endpoint)(nil),               // 3: cloned.v1.Endpoint
-	(*PhaseTiming)(nil),            // 4: cloned.v1.PhaseTiming
-	(*Usage)(nil),                  // 5: cloned.v1.Usage
-	(*CloneFilter)(nil),            // 6: cloned.v1.CloneFilter
-	(*CreateCloneRequest)(nil),     // 7: cloned.v1.CreateCloneRequest
-	(*CreateCloneResponse)(nil),    // 8: cloned.v1.CreateCloneResponse
-	(*GetCloneRequest)(nil),        // 9: cloned.v1.GetCloneRequest
-	(*GetCloneResponse)(nil),       // 10: cloned.v1.GetCloneResponse
-	(*ListClonesRequest)(nil),      // 11: cloned.v1.ListClonesRequest
-	(*ListClonesResponse)(nil),     // 12: cloned.v1.ListClonesResponse
-	(*UpdateCloneRequest)(nil),     // 13: cloned.v1.UpdateCloneRequest
-	(*UpdateCloneResponse)(nil),    // 14: cloned.v1.UpdateCloneResponse
-	(*ResetCloneRequest)(nil),      // 15: cloned.v1.ResetCloneRequest
-	(*ResetCloneResponse)(nil),     // 16: cloned.v1.ResetCloneResponse
-	(*SuspendCloneRequest)(nil),    // 17: cloned.v1.SuspendCloneRequest
-	(*SuspendCloneResponse)(nil),   // 18: cloned.v1.SuspendCloneResponse
-	(*ResumeCloneRequest)(nil),     // 19: cloned.v1.ResumeCloneRequest
-	(*ResumeCloneResponse)(nil),    // 20: cloned.v1.ResumeCloneResponse
-	(*DeleteCloneRequest)(nil),     // 21: cloned.v1.DeleteCloneRequest
-	(*DeleteCloneResponse)(nil),    // 22: cloned.v1.DeleteCloneResponse
-	(*DeleteClonesRequest)(nil),    // 23: cloned.v1.DeleteClonesRequest
-	(*DeleteClonesResponse)(nil),   // 24: cloned.v1.DeleteClonesResponse
-	(*WatchClonesRequest)(nil),     // 25: cloned.v1.WatchClonesRequest
-	(*WatchClonesResponse)(nil),    // 26: cloned.v1.WatchClonesResponse
-	(*GetCloneLogsRequest)(nil),    // 27: cloned.v1.GetCloneLogsRequest
-	(*GetCloneLogsResponse)(nil),   // 28: cloned.v1.GetCloneLogsResponse
-	(*Source)(nil),                 // 29: cloned.v1.Source
-	(*DirectorySource)(nil),        // 30: cloned.v1.DirectorySource
-	(*BaseBackupSource)(nil),       // 31: cloned.v1.BaseBackupSource
-	(*InPlaceSource)(nil),          // 32: cloned.v1.InPlaceSource
-	(*GoldenOptions)(nil),          // 33: cloned.v1.GoldenOptions
-	(*Golden)(nil),                 // 34: cloned.v1.Golden
-	(*Snapshot)(nil),               // 35: cloned.v1.Snapshot
-	(*CreateGoldenRequest)(nil),    // 36: cloned.v1.CreateGoldenRequest
-	(*RefreshProgress)(nil),        // 37: cloned.v1.RefreshProgress
-	(*CreateGoldenResponse)(nil),   // 38: cloned.v1.CreateGoldenResponse
-	(*RefreshGoldenRequest)(nil),   // 39: cloned.v1.RefreshGoldenRequest
-	(*RefreshGoldenResponse)(nil),  // 40: cloned.v1.RefreshGoldenResponse
-	(*GetGoldenRequest)(nil),       // 41: cloned.v1.GetGoldenRequest
-	(*GetGoldenResponse)(nil),      // 42: cloned.v1.GetGoldenResponse
-	(*ListGoldensRequest)(nil),     // 43: cloned.v1.ListGoldensRequest
-	(*ListGoldensResponse)(nil),    // 44: cloned.v1.ListGoldensResponse
-	(*DeleteGoldenRequest)(nil),    // 45: cloned.v1.DeleteGoldenRequest
-	(*DeleteGoldenResponse)(nil),   // 46: cloned.v1.DeleteGoldenResponse
-	(*ListSnapshotsRequest)(nil),   // 47: cloned.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 48: cloned.v1.ListSnapshotsResponse
-	(*DeleteSnapshotRequest)(nil),  // 49: cloned.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 50: cloned.v1.DeleteSnapshotResponse
-	(*GetStatusRequest)(nil),       // 51: cloned.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 52: cloned.v1.GetStatusResponse
-	(*StateCount)(nil),             // 53: cloned.v1.StateCount
-	nil,                            // 54: cloned.v1.Clone.LabelsEntry
-	nil,                            // 55: cloned.v1.CloneFilter.LabelsEntry
-	nil,                            // 56: cloned.v1.CreateCloneRequest.LabelsEntry
-	nil,                            // 57: cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	nil,                            // 58: cloned.v1.GoldenOptions.SettingsEntry
-	(*timestamppb.Timestamp)(nil),  // 59: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 60: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),  // 61: google.protobuf.FieldMask
+	(TreeNode_Kind)(0),             // 2: cloned.v1.TreeNode.Kind
+	(*Clone)(nil),                  // 3: cloned.v1.Clone
+	(*Endpoint)(nil),               // 4: cloned.v1.Endpoint
+	(*PhaseTiming)(nil),            // 5: cloned.v1.PhaseTiming
+	(*Usage)(nil),                  // 6: cloned.v1.Usage
+	(*CloneFilter)(nil),            // 7: cloned.v1.CloneFilter
+	(*CreateCloneRequest)(nil),     // 8: cloned.v1.CreateCloneRequest
+	(*CreateCloneResponse)(nil),    // 9: cloned.v1.CreateCloneResponse
+	(*GetCloneRequest)(nil),        // 10: cloned.v1.GetCloneRequest
+	(*GetCloneResponse)(nil),       // 11: cloned.v1.GetCloneResponse
+	(*ListClonesRequest)(nil),      // 12: cloned.v1.ListClonesRequest
+	(*ListClonesResponse)(nil),     // 13: cloned.v1.ListClonesResponse
+	(*UpdateCloneRequest)(nil),     // 14: cloned.v1.UpdateCloneRequest
+	(*UpdateCloneResponse)(nil),    // 15: cloned.v1.UpdateCloneResponse
+	(*ResetCloneRequest)(nil),      // 16: cloned.v1.ResetCloneRequest
+	(*ResetCloneResponse)(nil),     // 17: cloned.v1.ResetCloneResponse
+	(*SnapshotCloneRequest)(nil),   // 18: cloned.v1.SnapshotCloneRequest
+	(*SnapshotCloneResponse)(nil),  // 19: cloned.v1.SnapshotCloneResponse
+	(*GetLineageRequest)(nil),      // 20: cloned.v1.GetLineageRequest
+	(*GetLineageResponse)(nil),     // 21: cloned.v1.GetLineageResponse
+	(*SuspendCloneRequest)(nil),    // 22: cloned.v1.SuspendCloneRequest
+	(*SuspendCloneResponse)(nil),   // 23: cloned.v1.SuspendCloneResponse
+	(*ResumeCloneRequest)(nil),     // 24: cloned.v1.ResumeCloneRequest
+	(*ResumeCloneResponse)(nil),    // 25: cloned.v1.ResumeCloneResponse
+	(*DeleteCloneRequest)(nil),     // 26: cloned.v1.DeleteCloneRequest
+	(*DeleteCloneResponse)(nil),    // 27: cloned.v1.DeleteCloneResponse
+	(*DeleteClonesRequest)(nil),    // 28: cloned.v1.DeleteClonesRequest
+	(*DeleteClonesResponse)(nil),   // 29: cloned.v1.DeleteClonesResponse
+	(*WatchClonesRequest)(nil),     // 30: cloned.v1.WatchClonesRequest
+	(*WatchClonesResponse)(nil),    // 31: cloned.v1.WatchClonesResponse
+	(*GetCloneLogsRequest)(nil),    // 32: cloned.v1.GetCloneLogsRequest
+	(*GetCloneLogsResponse)(nil),   // 33: cloned.v1.GetCloneLogsResponse
+	(*Source)(nil),                 // 34: cloned.v1.Source
+	(*DirectorySource)(nil),        // 35: cloned.v1.DirectorySource
+	(*BaseBackupSource)(nil),       // 36: cloned.v1.BaseBackupSource
+	(*InPlaceSource)(nil),          // 37: cloned.v1.InPlaceSource
+	(*GoldenOptions)(nil),          // 38: cloned.v1.GoldenOptions
+	(*Golden)(nil),                 // 39: cloned.v1.Golden
+	(*Snapshot)(nil),               // 40: cloned.v1.Snapshot
+	(*CreateGoldenRequest)(nil),    // 41: cloned.v1.CreateGoldenRequest
+	(*RefreshProgress)(nil),        // 42: cloned.v1.RefreshProgress
+	(*CreateGoldenResponse)(nil),   // 43: cloned.v1.CreateGoldenResponse
+	(*RefreshGoldenRequest)(nil),   // 44: cloned.v1.RefreshGoldenRequest
+	(*RefreshGoldenResponse)(nil),  // 45: cloned.v1.RefreshGoldenResponse
+	(*GetGoldenRequest)(nil),       // 46: cloned.v1.GetGoldenRequest
+	(*GetGoldenResponse)(nil),      // 47: cloned.v1.GetGoldenResponse
+	(*ListGoldensRequest)(nil),     // 48: cloned.v1.ListGoldensRequest
+	(*ListGoldensResponse)(nil),    // 49: cloned.v1.ListGoldensResponse
+	(*DeleteGoldenRequest)(nil),    // 50: cloned.v1.DeleteGoldenRequest
+	(*DeleteGoldenResponse)(nil),   // 51: cloned.v1.DeleteGoldenResponse
+	(*ListSnapshotsRequest)(nil),   // 52: cloned.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 53: cloned.v1.ListSnapshotsResponse
+	(*DeleteSnapshotRequest)(nil),  // 54: cloned.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil), // 55: cloned.v1.DeleteSnapshotResponse
+	(*GetStatusRequest)(nil),       // 56: cloned.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),      // 57: cloned.v1.GetStatusResponse
+	(*GetTreeRequest)(nil),         // 58: cloned.v1.GetTreeRequest
+	(*GetTreeResponse)(nil),        // 59: cloned.v1.GetTreeResponse
+	(*TreeNode)(nil),               // 60: cloned.v1.TreeNode
+	(*StateCount)(nil),             // 61: cloned.v1.StateCount
+	nil,                            // 62: cloned.v1.Clone.LabelsEntry
+	nil,                            // 63: cloned.v1.CloneFilter.LabelsEntry
+	nil,                            // 64: cloned.v1.CreateCloneRequest.LabelsEntry
+	nil,                            // 65: cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	nil,                            // 66: cloned.v1.GoldenOptions.SettingsEntry
+	(*timestamppb.Timestamp)(nil),  // 67: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 68: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),  // 69: google.protobuf.FieldMask
 }
 var file_cloned_v1_cloned_proto_depIdxs = []int32{
-	54, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
+	62, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
 	0,  // 1: cloned.v1.Clone.state:type_name -> cloned.v1.CloneState
-	59, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
-	59, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
-	4,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
-	5,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
-	60, // 7: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
-	55, // 8: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
+	67, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
+	67, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
+	5,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
+	6,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
+	68, // 7: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
+	63, // 8: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
 	0,  // 9: cloned.v1.CloneFilter.state:type_name -> cloned.v1.CloneState
-	56, // 10: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
-	60, // 11: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	2,  // 12: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
-	2,  // 13: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
-	6,  // 14: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	2,  // 15: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
-	61, // 16: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
-	60, // 17: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	57, // 18: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	2,  // 19: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
-	2,  // 20: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
-	2,  // 21: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
-	2,  // 22: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
-	6,  // 23: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	6,  // 24: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	1,  // 25: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
-	2,  // 26: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
-	30, // 27: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
-	31, // 28: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
-	32, // 29: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
-	58, // 30: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
-	29, // 31: cloned.v1.Golden.source:type_name -> cloned.v1.Source
-	33, // 32: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
-	59, // 33: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
-	35, // 34: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
-	59, // 35: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	29, // 36: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
-	33, // 37: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
-	37, // 38: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	34, // 39: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
-	37, // 40: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	35, // 41: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
-	34, // 42: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
-	35, // 43: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
-	34, // 44: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
-	35, // 45: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
-	53, // 46: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
-	59, // 47: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
-	0,  // 48: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
-	7,  // 49: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
-	9,  // 50: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
-	11, // 51: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
-	13, // 52: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
-	15, // 53: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
-	17, // 54: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
-	19, // 55: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
-	21, // 56: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
-	23, // 57: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
-	25, // 58: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
-	27, // 59: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
-	36, // 60: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
-	39, // 61: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
-	41, // 62: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
-	43, // 63: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
-	45, // 64: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
-	47, // 65: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
-	49, // 66: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
-	51, // 67: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
-	8,  // 68: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
-	10, // 69: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
-	12, // 70: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
-	14, // 71: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
-	16, // 72: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
-	18, // 73: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
-	20, // 74: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
-	22, // 75: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
-	24, // 76: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
-	26, // 77: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
-	28, // 78: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
-	38, // 79: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
-	40, // 80: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
-	42, // 81: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
-	44, // 82: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
-	46, // 83: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
-	48, // 84: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
-	50, // 85: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
-	52, // 86: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
-	68, // [68:87] is the sub-list for method output_type
-	49, // [49:68] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	64, // 10: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
+	68, // 11: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	3,  // 12: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 13: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
+	7,  // 14: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	3,  // 15: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
+	69, // 16: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
+	68, // 17: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	65, // 18: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	3,  // 19: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 20: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
+	40, // 21: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
+	40, // 22: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
+	3,  // 23: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 24: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
+	7,  // 25: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	7,  // 26: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	1,  // 27: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
+	3,  // 28: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
+	35, // 29: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
+	36, // 30: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
+	37, // 31: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
+	66, // 32: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
+	34, // 33: cloned.v1.Golden.source:type_name -> cloned.v1.Source
+	38, // 34: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
+	67, // 35: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
+	40, // 36: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
+	67, // 37: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	34, // 38: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
+	38, // 39: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
+	42, // 40: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	39, // 41: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
+	42, // 42: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	40, // 43: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
+	39, // 44: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
+	40, // 45: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
+	39, // 46: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
+	40, // 47: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
+	61, // 48: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
+	67, // 49: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
+	60, // 50: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
+	2,  // 51: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
+	67, // 52: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 53: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
+	0,  // 54: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
+	8,  // 55: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
+	10, // 56: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
+	12, // 57: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
+	14, // 58: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
+	16, // 59: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
+	22, // 60: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
+	24, // 61: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
+	18, // 62: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
+	20, // 63: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
+	26, // 64: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
+	28, // 65: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
+	30, // 66: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
+	32, // 67: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
+	41, // 68: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
+	44, // 69: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
+	46, // 70: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
+	48, // 71: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
+	50, // 72: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
+	52, // 73: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
+	54, // 74: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
+	56, // 75: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
+	58, // 76: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
+	9,  // 77: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
+	11, // 78: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
+	13, // 79: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
+	15, // 80: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
+	17, // 81: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
+	23, // 82: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
+	25, // 83: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
+	19, // 84: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
+	21, // 85: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
+	27, // 86: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
+	29, // 87: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
+	31, // 88: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
+	33, // 89: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
+	43, // 90: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
+	45, // 91: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
+	47, // 92: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
+	49, // 93: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
+	51, // 94: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
+	53, // 95: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
+	55, // 96: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
+	57, // 97: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
+	59, // 98: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
+	77, // [77:99] is the sub-list for method output_type
+	55, // [55:77] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_cloned_v1_cloned_proto_init() }
@@ -4065,16 +4650,16 @@ func file_cloned_v1_cloned_proto_init() {
 		(*ResetCloneRequest_Snapshot)(nil),
 		(*ResetCloneRequest_Newest)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[27].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[31].OneofWrappers = []any{
 		(*Source_Directory)(nil),
 		(*Source_BaseBackup)(nil),
 		(*Source_InPlace)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[36].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[40].OneofWrappers = []any{
 		(*CreateGoldenResponse_Progress)(nil),
 		(*CreateGoldenResponse_Golden)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[38].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[42].OneofWrappers = []any{
 		(*RefreshGoldenResponse_Progress)(nil),
 		(*RefreshGoldenResponse_Snapshot)(nil),
 	}
@@ -4083,8 +4668,8 @@ func file_cloned_v1_cloned_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloned_v1_cloned_proto_rawDesc), len(file_cloned_v1_cloned_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   57,
+			NumEnums:      3,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -26,17 +26,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CloneService_CreateClone_FullMethodName  = "/cloned.v1.CloneService/CreateClone"
-	CloneService_GetClone_FullMethodName     = "/cloned.v1.CloneService/GetClone"
-	CloneService_ListClones_FullMethodName   = "/cloned.v1.CloneService/ListClones"
-	CloneService_UpdateClone_FullMethodName  = "/cloned.v1.CloneService/UpdateClone"
-	CloneService_ResetClone_FullMethodName   = "/cloned.v1.CloneService/ResetClone"
-	CloneService_SuspendClone_FullMethodName = "/cloned.v1.CloneService/SuspendClone"
-	CloneService_ResumeClone_FullMethodName  = "/cloned.v1.CloneService/ResumeClone"
-	CloneService_DeleteClone_FullMethodName  = "/cloned.v1.CloneService/DeleteClone"
-	CloneService_DeleteClones_FullMethodName = "/cloned.v1.CloneService/DeleteClones"
-	CloneService_WatchClones_FullMethodName  = "/cloned.v1.CloneService/WatchClones"
-	CloneService_GetCloneLogs_FullMethodName = "/cloned.v1.CloneService/GetCloneLogs"
+	CloneService_CreateClone_FullMethodName   = "/cloned.v1.CloneService/CreateClone"
+	CloneService_GetClone_FullMethodName      = "/cloned.v1.CloneService/GetClone"
+	CloneService_ListClones_FullMethodName    = "/cloned.v1.CloneService/ListClones"
+	CloneService_UpdateClone_FullMethodName   = "/cloned.v1.CloneService/UpdateClone"
+	CloneService_ResetClone_FullMethodName    = "/cloned.v1.CloneService/ResetClone"
+	CloneService_SuspendClone_FullMethodName  = "/cloned.v1.CloneService/SuspendClone"
+	CloneService_ResumeClone_FullMethodName   = "/cloned.v1.CloneService/ResumeClone"
+	CloneService_SnapshotClone_FullMethodName = "/cloned.v1.CloneService/SnapshotClone"
+	CloneService_GetLineage_FullMethodName    = "/cloned.v1.CloneService/GetLineage"
+	CloneService_DeleteClone_FullMethodName   = "/cloned.v1.CloneService/DeleteClone"
+	CloneService_DeleteClones_FullMethodName  = "/cloned.v1.CloneService/DeleteClones"
+	CloneService_WatchClones_FullMethodName   = "/cloned.v1.CloneService/WatchClones"
+	CloneService_GetCloneLogs_FullMethodName  = "/cloned.v1.CloneService/GetCloneLogs"
 )
 
 // CloneServiceClient is the client API for CloneService service.
@@ -61,6 +63,11 @@ type CloneServiceClient interface {
 	SuspendClone(ctx context.Context, in *SuspendCloneRequest, opts ...grpc.CallOption) (*SuspendCloneResponse, error)
 	// ResumeClone starts a suspended clone again.
 	ResumeClone(ctx context.Context, in *ResumeCloneRequest, opts ...grpc.CallOption) (*ResumeCloneResponse, error)
+	// SnapshotClone takes a snapshot of a clone, which goes on meanwhile.
+	SnapshotClone(ctx context.Context, in *SnapshotCloneRequest, opts ...grpc.CallOption) (*SnapshotCloneResponse, error)
+	// GetLineage returns the snapshots that a clone can be reset to, newest first:
+	// its own, those it descends from, and those of its golden.
+	GetLineage(ctx context.Context, in *GetLineageRequest, opts ...grpc.CallOption) (*GetLineageResponse, error)
 	// DeleteClone deletes one clone; FAILED_PRECONDITION if it is protected.
 	DeleteClone(ctx context.Context, in *DeleteCloneRequest, opts ...grpc.CallOption) (*DeleteCloneResponse, error)
 	// DeleteClones deletes all clones that the filter selects, but for protected
@@ -152,6 +159,26 @@ func (c *cloneServiceClient) ResumeClone(ctx context.Context, in *ResumeCloneReq
 	return out, nil
 }
 
+func (c *cloneServiceClient) SnapshotClone(ctx context.Context, in *SnapshotCloneRequest, opts ...grpc.CallOption) (*SnapshotCloneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SnapshotCloneResponse)
+	err := c.cc.Invoke(ctx, CloneService_SnapshotClone_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cloneServiceClient) GetLineage(ctx context.Context, in *GetLineageRequest, opts ...grpc.CallOption) (*GetLineageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLineageResponse)
+	err := c.cc.Invoke(ctx, CloneService_GetLineage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *cloneServiceClient) DeleteClone(ctx context.Context, in *DeleteCloneRequest, opts ...grpc.CallOption) (*DeleteCloneResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteCloneResponse)
@@ -232,6 +259,11 @@ type CloneServiceServer interface {
 	SuspendClone(context.Context, *SuspendCloneRequest) (*SuspendCloneResponse, error)
 	// ResumeClone starts a suspended clone again.
 	ResumeClone(context.Context, *ResumeCloneRequest) (*ResumeCloneResponse, error)
+	// SnapshotClone takes a snapshot of a clone, which goes on meanwhile.
+	SnapshotClone(context.Context, *SnapshotCloneRequest) (*SnapshotCloneResponse, error)
+	// GetLineage returns the snapshots that a clone can be reset to, newest first:
+	// its own, those it descends from, and those of its golden.
+	GetLineage(context.Context, *GetLineageRequest) (*GetLineageResponse, error)
 	// DeleteClone deletes one clone; FAILED_PRECONDITION if it is protected.
 	DeleteClone(context.Context, *DeleteCloneRequest) (*DeleteCloneResponse, error)
 	// DeleteClones deletes all clones that the filter selects, but for protected
@@ -273,6 +305,12 @@ func (UnimplementedCloneServiceServer) SuspendClone(context.Context, *SuspendClo
 }
 func (UnimplementedCloneServiceServer) ResumeClone(context.Context, *ResumeCloneRequest) (*ResumeCloneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeClone not implemented")
+}
+func (UnimplementedCloneServiceServer) SnapshotClone(context.Context, *SnapshotCloneRequest) (*SnapshotCloneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SnapshotClone not implemented")
+}
+func (UnimplementedCloneServiceServer) GetLineage(context.Context, *GetLineageRequest) (*GetLineageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLineage not implemented")
 }
 func (UnimplementedCloneServiceServer) DeleteClone(context.Context, *DeleteCloneRequest) (*DeleteCloneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteClone not implemented")
@@ -433,6 +471,42 @@ func _CloneService_ResumeClone_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CloneService_SnapshotClone_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SnapshotCloneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CloneServiceServer).SnapshotClone(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CloneService_SnapshotClone_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CloneServiceServer).SnapshotClone(ctx, req.(*SnapshotCloneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CloneService_GetLineage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLineageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CloneServiceServer).GetLineage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CloneService_GetLineage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CloneServiceServer).GetLineage(ctx, req.(*GetLineageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CloneService_DeleteClone_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteCloneRequest)
 	if err := dec(in); err != nil {
@@ -525,6 +599,14 @@ var CloneService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeClone",
 			Handler:    _CloneService_ResumeClone_Handler,
+		},
+		{
+			MethodName: "SnapshotClone",
+			Handler:    _CloneService_SnapshotClone_Handler,
+		},
+		{
+			MethodName: "GetLineage",
+			Handler:    _CloneService_GetLineage_Handler,
 		},
 		{
 			MethodName: "DeleteClone",
@@ -913,6 +995,7 @@ var GoldenService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	HostService_GetStatus_FullMethodName = "/cloned.v1.HostService/GetStatus"
+	HostService_GetTree_FullMethodName   = "/cloned.v1.HostService/GetTree"
 )
 
 // HostServiceClient is the client API for HostService service.
@@ -923,6 +1006,9 @@ const (
 type HostServiceClient interface {
 	// GetStatus says what the daemon runs on and what is degraded.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// GetTree returns all goldens, snapshots and clones and what descends from
+	// what, with those that are deleted and only kept for their descendants.
+	GetTree(ctx context.Context, in *GetTreeRequest, opts ...grpc.CallOption) (*GetTreeResponse, error)
 }
 
 type hostServiceClient struct {
@@ -943,6 +1029,16 @@ func (c *hostServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest,
 	return out, nil
 }
 
+func (c *hostServiceClient) GetTree(ctx context.Context, in *GetTreeRequest, opts ...grpc.CallOption) (*GetTreeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTreeResponse)
+	err := c.cc.Invoke(ctx, HostService_GetTree_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HostServiceServer is the server API for HostService service.
 // All implementations must embed UnimplementedHostServiceServer
 // for forward compatibility.
@@ -951,6 +1047,9 @@ func (c *hostServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest,
 type HostServiceServer interface {
 	// GetStatus says what the daemon runs on and what is degraded.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// GetTree returns all goldens, snapshots and clones and what descends from
+	// what, with those that are deleted and only kept for their descendants.
+	GetTree(context.Context, *GetTreeRequest) (*GetTreeResponse, error)
 	mustEmbedUnimplementedHostServiceServer()
 }
 
@@ -963,6 +1062,9 @@ type UnimplementedHostServiceServer struct{}
 
 func (UnimplementedHostServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedHostServiceServer) GetTree(context.Context, *GetTreeRequest) (*GetTreeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTree not implemented")
 }
 func (UnimplementedHostServiceServer) mustEmbedUnimplementedHostServiceServer() {}
 func (UnimplementedHostServiceServer) testEmbeddedByValue()                     {}
@@ -1003,6 +1105,24 @@ func _HostService_GetStatus_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HostService_GetTree_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTreeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServiceServer).GetTree(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostService_GetTree_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServiceServer).GetTree(ctx, req.(*GetTreeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // HostService_ServiceDesc is the grpc.ServiceDesc for HostService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1013,6 +1133,10 @@ var HostService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _HostService_GetStatus_Handler,
+		},
+		{
+			MethodName: "GetTree",
+			Handler:    _HostService_GetTree_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,291 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// SnapshotClone takes a snapshot of a clone's present state. The clone goes on;
+// its connections wait for the moment in which nothing may write. A name that is
+// taken is errs.Exists, unless that very snapshot is still being taken for the
+// same request: created is then false.
+func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state.Snapshot, created bool, err error) {
+	if err := checkSnapshotRequest(req); err != nil {
+		return state.Snapshot{}, false, err
+	}
+	if err := p.open(ctx); err != nil {
+		return state.Snapshot{}, false, err
+	}
+	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
+		return state.Snapshot{}, false, inPhase(PhaseAdmit, err)
+	}
+	began, id := p.now(), newID()
+	done := p.waiters.add(snapshotKey(id), untilTaken)
+	defer func() { p.waiters.drop(snapshotKey(id), done) }()
+	var c state.Clone
+	err = p.step(stepCommitRequest, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			var ok bool
+			if c, ok = tx.CloneNamed(req.Clone); !ok {
+				return errClone(req.Clone)
+			}
+			if s, err = snapshotNamed(&tx.View, c, req); err != nil {
+				return err
+			}
+			s, err = p.planSnapshot(tx, &c, id)
+			if err != nil {
+				return err
+			}
+			s.Name, s.Message, s.Author = req.Name, req.Message, req.Author
+			tx.PutSnapshot(&s)
+			return nil
+		})
+	})
+	if errors.Is(err, errBeingTaken) {
+		id = s.ID
+		done = p.waiters.add(snapshotKey(id), untilTaken)
+		p.tellTaken(id)
+	} else if err != nil {
+		return state.Snapshot{}, false, err
+	}
+	p.owners.wake(cloneKey(c.ID))
+	if err := p.wait(ctx, snapshotKey(id), done); err != nil {
+		return state.Snapshot{}, false, err
+	}
+	if s, _ = p.store.View().Snapshot(id); s.State != state.SnapshotReady {
+		return state.Snapshot{}, false, errSnapshot(id) // deleted meanwhile
+	}
+	p.log.Info("snapshot taken", "clone", c.Name, "id", c.ID, "snapshot", id, "name", s.Name, "took", p.now().Sub(began), "request", RequestID(ctx))
+	return s, err == nil, nil
+}
+
+func checkSnapshotRequest(req SnapshotRequest) error {
+	var name error
+	if req.Name != "" {
+		name = checkName("snapshot", req.Name)
+	}
+	for _, err := range []error{checkName("name", req.Clone), name, checkText("message", req.Message), checkText("author", req.Author)} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errBeingTaken says that the same request is being served already.
+var errBeingTaken = errors.New("the snapshot is being taken")
+
+// snapshotNamed returns an error if a snapshot of the clone has the request's
+// name: errBeingTaken, with it, if the same request is being served.
+func snapshotNamed(v *state.View, c state.Clone, req SnapshotRequest) (state.Snapshot, error) {
+	if req.Name == "" {
+		return state.Snapshot{}, nil
+	}
+	for _, s := range v.CloneSnapshots(c.ID) {
+		switch {
+		case s.Name != req.Name || s.State == state.SnapshotDeleting:
+		case s.State == state.SnapshotPreparing && s.Message == req.Message && s.Author == req.Author:
+			return s, errBeingTaken
+		default:
+			return s, errs.New(errs.Exists, "SNAPSHOT_EXISTS", "clone %s has a snapshot %s, of %s", c.Name, req.Name, s.Created.Format("2006-01-02 15:04:05")).
+				WithHint("choose another name, or delete that one: clonectl snapshot rm %s", s.ID)
+		}
+	}
+	return state.Snapshot{}, nil
+}
+
+// planSnapshot asks the clone's owner for a snapshot of its present state. The
+// caller completes the record and puts it.
+func (p *Plane) planSnapshot(tx *state.Tx, c *state.Clone, id string) (state.Snapshot, error) {
+	if c.Generation == 0 || c.State == state.CloneFailed {
+		return state.Snapshot{}, errBusy(*c)
+	}
+	s, ok := tx.Snapshot(c.Snapshot)
+	if !ok {
+		return state.Snapshot{}, errs.New(errs.Precondition, "ORIGIN_UNKNOWN", "what clone %s came from is not known", c.Name)
+	}
+	// What it is follows from what it descends from; the rest is its own.
+	s.ID, s.State, s.Created, s.Foreign = id, state.SnapshotPreparing, p.now().Round(0), ""
+	s.Golden, s.Clone, s.Generation, s.Parent = c.Golden, c.ID, c.Generation, c.Snapshot
+	s.Name, s.Message, s.Author, s.For, s.Failure, s.Defused, s.Warnings = "", "", "", "", "", nil, nil
+	c.Taking = append(c.Taking, id)
+	tx.PutClone(c)
+	return s, nil
+}
+
+// untilTaken waits for a snapshot of a clone to be there.
+func untilTaken(n news) (bool, error) {
+	if n.clone == nil {
+		return true, errs.New(errs.NotFound, "SNAPSHOT_NOT_FOUND", "the snapshot was deleted meanwhile")
+	}
+	return true, n.err
+}
+
+// tellTaken tells those who wait for a snapshot that is not being taken any more.
+func (p *Plane) tellTaken(id string) {
+	switch s, ok := p.store.View().Snapshot(id); {
+	case !ok:
+		p.waiters.tell(snapshotKey(id), news{})
+	case s.State != state.SnapshotPreparing:
+		p.waiters.tell(snapshotKey(id), news{clone: &state.Clone{}, err: failureOf(s)})
+	}
+}
+
+// tellTakers tells those who wait for snapshots of the clone, and for forks of
+// them, that it takes longer.
+func (p *Plane) tellTakers(c state.Clone, err error) {
+	view := p.store.View()
+	for _, id := range c.Taking {
+		p.waiters.tell(snapshotKey(id), news{clone: &c, err: err})
+		s, _ := view.Snapshot(id)
+		if fork, ok := view.Clone(s.For); ok {
+			p.waiters.tell(cloneKey(fork.ID), news{clone: &fork, err: err})
+		}
+	}
+}
+
+// failureOf is why a snapshot could not be taken; nil if it could.
+func failureOf(s state.Snapshot) error {
+	if s.Failure == "" {
+		return nil
+	}
+	return errs.New(errs.Precondition, "SNAPSHOT_FAILED", "the snapshot could not be taken: %s", s.Failure)
+}
+
+// take takes the first of the snapshots that are asked of the clone.
+func (r *cloneRun) take(ctx context.Context, c state.Clone) error {
+	p, id := r.p, c.Taking[0]
+	failed, err := r.freeze(ctx, c, func() error {
+		return p.step(stepSnapshot, func() error {
+			_, err := p.cfg.Driver.Snapshot(ctx, storage.Own(cloneName(c.ID, c.Generation)), id)
+			return err
+		})
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return err // first of all it has to go on; the next pass begins anew
+	}
+	var taken state.Snapshot
+	err = p.step(stepCommitOutcome, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			now, ok := tx.Clone(c.ID)
+			if !ok || !slices.Contains(now.Taking, id) {
+				return errStale // it was deleted: what was taken is collected
+			}
+			now.Taking = slices.DeleteFunc(now.Taking, func(have string) bool { return have == id })
+			tx.PutClone(&now)
+			taken, ok = tx.Snapshot(id)
+			if !ok {
+				return nil
+			}
+			taken.State = state.SnapshotReady
+			if failed != nil {
+				taken.Failure = failed.Error()
+			}
+			if failed != nil || taken.For != "" {
+				taken.State = state.SnapshotDeleting
+			}
+			tx.PutSnapshot(&taken)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if failed != nil {
+		p.log.Warn("snapshot not taken", "clone", c.Name, "id", c.ID, "snapshot", id, "error", failed)
+		p.owners.wake(snapshotKey(id))
+	}
+	p.waiters.tell(snapshotKey(id), news{clone: &c, err: failed})
+	if taken.For != "" {
+		p.owners.wake(cloneKey(taken.For))
+	}
+	return nil
+}
+
+// freeze calls do while nothing writes to the clone's volume, and returns its
+// failure; err if the clone may still be frozen. What the database has in memory
+// is written before, so that what descends from the snapshot has little to
+// recover.
+func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (failed, err error) {
+	p, name := r.p, cloneName(c.ID, c.Generation)
+	thaw := func(ctx context.Context) error {
+		return p.step(stepThaw, func() error { return p.cfg.Runtime.Thaw(ctx, name) })
+	}
+	i, err := p.cfg.Runtime.Inspect(ctx, name)
+	switch {
+	case errs.Is(err, errs.NotFound):
+		return do(), nil
+	case err != nil:
+		return err, nil
+	case i.State == container.Frozen: // by a daemon that died
+		if err := thaw(ctx); err != nil {
+			return nil, err
+		}
+	case i.State != container.Running:
+		return do(), nil
+	}
+	if c.State == state.CloneReady {
+		if err := r.checkpoint(ctx, c); err != nil {
+			return err, nil
+		}
+	}
+	if p.cfg.Driver.Capabilities().Ordered {
+		return do(), nil
+	}
+	failed = p.step(stepFreeze, func() error { return p.cfg.Runtime.Freeze(ctx, name) })
+	if failed == nil {
+		failed = do()
+	}
+	return failed, thaw(context.WithoutCancel(ctx)) // even if it was interrupted
+}
+
+func (r *cloneRun) checkpoint(ctx context.Context, c state.Clone) error {
+	p := r.p
+	v, err := p.cfg.Driver.Stat(ctx, cloneName(c.ID, c.Generation))
+	if err != nil {
+		return err
+	}
+	return p.step(stepCheckpoint, func() error {
+		l, err := p.launch(c, c.Generation, v.Path)
+		if err != nil {
+			return err
+		}
+		return l.engine.Checkpoint(ctx, l.target)
+	})
+}
+
+// doom writes that a clone is deleted: it is gone for users, and so are its
+// snapshots. What descends from them lives on.
+func doom(tx *state.Tx, c *state.Clone) {
+	for _, s := range tx.CloneSnapshots(c.ID) {
+		if s.State == state.SnapshotPreparing {
+			s.Failure = fmt.Sprintf("clone %s was deleted", c.Name)
+		}
+		s.State = state.SnapshotDeleting
+		tx.PutSnapshot(&s)
+	}
+	c.State, c.Taking = state.CloneDeleting, nil
+	tx.PutClone(c)
+}
+
+// wakeSnapshots has the snapshots of a clone collected that was deleted, and
+// those told who wait for one.
+func (p *Plane) wakeSnapshots(clone string) {
+	for _, s := range p.store.View().CloneSnapshots(clone) {
+		p.tellTaken(s.ID)
+		p.owners.wake(snapshotKey(s.ID))
+		if s.For != "" {
+			p.owners.wake(cloneKey(s.For))
+		}
+	}
+}

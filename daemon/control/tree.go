@@ -1,0 +1,113 @@
+package control
+
+import (
+	"context"
+
+	"github.com/cloned-db/cloned/state"
+	"github.com/cloned-db/cloned/storage"
+)
+
+// Tree returns all goldens, snapshots and clones, each after what it descends
+// from, with those that are deleted and only kept for their descendants. With
+// usage it also looks at what each takes, which takes time for each; what can't
+// be looked at (it is being made, or removed) takes nothing.
+func (p *Plane) Tree(ctx context.Context, usage bool) ([]Node, error) {
+	t := tree{p: p, ctx: ctx, usage: usage, view: p.store.View(), children: map[string][]Node{}}
+	for _, s := range t.view.Snapshots("") {
+		t.addSnapshot(s)
+	}
+	for c := range t.view.Clones() {
+		t.addClone(c)
+	}
+	for _, g := range t.view.Goldens() {
+		if g.Published {
+			t.walk(Node{Kind: NodeGolden, ID: g.Name, Name: g.Name, Created: g.Created})
+		}
+	}
+	for _, id := range t.lost {
+		t.walk(Node{Kind: NodeGolden, ID: id, Name: id, Deleted: true})
+	}
+	return t.nodes, ctx.Err()
+}
+
+// tree collects nodes under what they descend from.
+type tree struct {
+	p        *Plane
+	ctx      context.Context
+	usage    bool
+	view     *state.View
+	children map[string][]Node
+	lost     []string // goldens that are gone while something descends from them
+	nodes    []Node
+}
+
+func (t *tree) walk(n Node) {
+	t.nodes = append(t.nodes, n)
+	for _, child := range t.children[n.ID] {
+		t.walk(child)
+	}
+}
+
+// under notes a node; what it descends from may have no record any more: then it
+// hangs on its golden.
+func (t *tree) under(n Node, golden string) {
+	_, isSnapshot := t.view.Snapshot(n.Parent)
+	_, isClone := t.view.Clone(n.Parent)
+	if !isSnapshot && !isClone {
+		n.Parent = golden
+		if _, ok := t.view.Golden(golden); !ok && len(t.children[golden]) == 0 {
+			t.lost = append(t.lost, golden)
+		}
+	}
+	t.children[n.Parent] = append(t.children[n.Parent], n)
+}
+
+// addSnapshot notes a snapshot: one of a clone under the clone while it is of
+// its present generation, else under what that generation came from.
+func (t *tree) addSnapshot(s state.Snapshot) {
+	if s.State == state.SnapshotPreparing {
+		return
+	}
+	n := Node{
+		Kind: NodeSnapshot, ID: s.ID, Parent: s.Golden, Name: s.Name, Owner: s.Author, Message: s.Message,
+		Created: s.Created, Deleted: s.State == state.SnapshotDeleting,
+	}
+	volume := goldenVolume(s.ID)
+	if s.Clone != "" {
+		volume = cloneName(s.Clone, s.Generation)
+		if n.Parent = s.Clone; t.generation(s.Clone) != s.Generation {
+			n.Parent = s.Parent
+		}
+	}
+	if t.usage && s.Clone == "" {
+		n.UniqueBytes = t.unique(volume)
+	}
+	t.under(n, s.Golden)
+}
+
+func (t *tree) generation(clone string) int64 {
+	c, _ := t.view.Clone(clone)
+	return c.Generation
+}
+
+func (t *tree) addClone(c state.Clone) {
+	n := Node{
+		Kind: NodeClone, ID: c.ID, Parent: c.Snapshot, Name: c.Name, Owner: c.Owner, Message: c.Message,
+		Created: c.Created, State: c.State, Deleted: c.State == state.CloneDeleting,
+	}
+	if n.Deleted && len(t.view.CloneSnapshots(c.ID)) == 0 {
+		return // it is on its way out, and nobody is kept waiting
+	}
+	if t.usage && c.Generation != 0 {
+		n.UniqueBytes = t.unique(cloneName(c.ID, c.Generation))
+	}
+	t.under(n, c.Golden)
+}
+
+func (t *tree) unique(volume string) int64 {
+	usage, err := t.p.cfg.Driver.Usage(t.ctx, volume)
+	if err != nil {
+		usage = storage.Usage{}
+	}
+	return usage.Unique
+}
