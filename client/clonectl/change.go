@@ -17,7 +17,7 @@ import (
 func newReset(a *app) *cobra.Command {
 	newest, to, output := false, "", ""
 	cmd := a.one("reset [NAME]", "Put a clone back to a snapshot; address and password stay",
-		"  clonectl reset dev\n  clonectl reset dev --newest      # the golden has been refreshed",
+		"  clonectl reset dev\n  clonectl reset dev --newest      # the golden has been refreshed\n  clonectl reset dev --to before-migration",
 		func(ctx context.Context, c *client.Client, name string) error {
 			req := &clonedv1.ResetCloneRequest{Name: name}
 			switch {
@@ -37,8 +37,8 @@ func newReset(a *app) *cobra.Command {
 			return a.done(resp.GetClone(), output, "reset to "+resp.GetClone().GetSnapshot(), begin)
 		})
 	cmd.Flags().BoolVar(&newest, "newest", false, "to the golden's newest snapshot, not the one it came from")
-	cmd.Flags().StringVar(&to, "to", "", "to this snapshot of its golden")
-	a.complete(cmd, "to", a.completeSnapshots)
+	cmd.Flags().StringVar(&to, "to", "", "to this snapshot (see clonectl log)")
+	a.complete(cmd, "to", a.completeLineage)
 	outputFlag(cmd, &output)
 	return cmd
 }

@@ -79,3 +79,26 @@ func (a *app) completeSnapshots(_ *cobra.Command, _ []string, _ string) ([]cobra
 		return out
 	})
 }
+
+// completeLineage completes the snapshots of the clone that is the command's
+// first argument.
+func (a *app) completeLineage(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	clone, err := name(args)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.names(func(ctx context.Context, c *client.Client) (out []cobra.Completion) {
+		resp, err := c.Clones.GetLineage(ctx, &clonedv1.GetLineageRequest{Name: clone})
+		if err != nil {
+			return nil
+		}
+		for _, s := range resp.GetSnapshots() {
+			at := s.GetId()
+			if s.GetClone() == clone && s.GetName() != "" {
+				at = s.GetName()
+			}
+			out = append(out, cobra.CompletionWithDesc(at, span(time.Since(s.GetCreateTime().AsTime()))+" old "+s.GetMessage()))
+		}
+		return out
+	})
+}

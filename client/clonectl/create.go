@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,10 +14,10 @@ import (
 )
 
 type createOptions struct {
-	golden, snapshot, branch, owner, ttl, output string
-	labels                                       []string
-	port                                         int32
-	protect, noWait, verbose                     bool
+	golden, from, snapshot, branch, owner, ttl, output string
+	labels                                             []string
+	port                                               int32
+	protect, noWait, verbose                           bool
 }
 
 func newCreate(a *app) *cobra.Command {
@@ -31,6 +32,7 @@ Without a name it is that of the Git branch: lower case, every run of other
 characters a "-"; with a digest appended where more than a "/" was lost.`,
 		Example: `  clonectl create
   clonectl create ci-4711 --golden shop --ttl 1h --label pr=42
+  clonectl create experiment --from dev
   psql "$(clonectl create -o url)"`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -50,6 +52,7 @@ characters a "-"; with a digest appended where more than a "/" was lost.`,
 func (o *createOptions) flags(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.golden, "golden", "", "golden to clone (default: the only one)")
+	f.StringVar(&o.from, "from", "", "clone to fork, CLONE or CLONE@SNAPSHOT (default: none)")
 	f.StringVar(&o.snapshot, "snapshot", "", "snapshot of the golden (default: the newest)")
 	f.StringVar(&o.branch, "branch", "", "line of work that it serves (default: the Git branch)")
 	f.StringVar(&o.owner, "owner", "", "whom it belongs to (default: user@host)")
@@ -57,6 +60,7 @@ func (o *createOptions) flags(a *app, cmd *cobra.Command) {
 	f.StringVar(&o.ttl, "ttl", "", "how long it lives: 90m, 4h, 7d (default: the daemon's)")
 	f.Int32Var(&o.port, "port", 0, "port to publish (default: the next free one)")
 	a.complete(cmd, "golden", a.completeGoldens)
+	a.complete(cmd, "from", a.completeClones)
 	a.complete(cmd, "snapshot", a.completeSnapshots)
 }
 
@@ -70,13 +74,19 @@ func (o *createOptions) request(ctx context.Context, c *client.Client, name stri
 	if err != nil {
 		return nil, err
 	}
-	g, err := golden(ctx, c, o.golden)
-	if err != nil {
-		return nil, err
-	}
 	req := &clonedv1.CreateCloneRequest{
-		Name: name, Golden: g, Snapshot: o.snapshot, Branch: o.branch, Owner: o.owner, Labels: labels,
+		Name: name, Snapshot: o.snapshot, Branch: o.branch, Owner: o.owner, Labels: labels,
 		Ttl: life, Protect: o.protect, Port: o.port, NoWait: o.noWait,
+	}
+	switch {
+	case o.from == "":
+		if req.Golden, err = golden(ctx, c, o.golden); err != nil {
+			return nil, err
+		}
+	case o.golden != "" || o.snapshot != "":
+		return nil, errs.Fieldf("from", "--from excludes --golden and --snapshot").WithHint("a snapshot of the clone is named with it: --from CLONE@SNAPSHOT")
+	default:
+		req.From, req.Snapshot, _ = strings.Cut(o.from, "@")
 	}
 	if req.Branch == "" {
 		req.Branch = branchOrEmpty()

@@ -32,6 +32,11 @@ type fake struct {
 	goldens []string
 	fail    error // what creates end with
 	updates []*clonedv1.UpdateCloneRequest
+	creates []*clonedv1.CreateCloneRequest
+	resets  []*clonedv1.ResetCloneRequest
+	taken   []*clonedv1.Snapshot // newest first
+	dropped []string
+	nodes   []*clonedv1.TreeNode
 }
 
 // serve starts a fake daemon and returns it with its address.
@@ -83,6 +88,7 @@ func (f *fake) CreateClone(_ context.Context, req *clonedv1.CreateCloneRequest) 
 	if f.fail != nil {
 		return nil, f.fail
 	}
+	f.creates = append(f.creates, req)
 	if c, ok := f.clones[req.Name]; ok {
 		return &clonedv1.CreateCloneResponse{Clone: c}, nil
 	}

@@ -66,7 +66,7 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.err, "error: %v\n", err)
 		return 1
 	}
-	fmt.Fprintf(a.err, "%s %v\n", a.paint(red, "error:"), err)
+	fmt.Fprintf(a.err, "%s %v\n", paint(a.err, red, "error:"), err)
 	if typed.Phase != "" {
 		fmt.Fprintf(a.err, "phase: %s\n", typed.Phase)
 	}
@@ -111,6 +111,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 		newStatus, newGolden, newSnapshot,
 		newCreate, newList, newShow, newURL, newEnv, newConnect, newLogs, newRun,
 		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove,
+		newLog, newTree,
 		newVersion,
 	} {
 		root.AddCommand(new(a))

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -83,11 +84,12 @@ const (
 	red    = "31"
 	green  = "32"
 	yellow = "33"
+	grey   = "90"
 )
 
-// paint colours text for error output on a terminal.
-func (a *app) paint(colour, text string) string {
-	if _, never := os.LookupEnv("NO_COLOR"); never || !terminal(a.err) {
+// paint colours text for an output that is a terminal.
+func paint(to io.Writer, colour, text string) string {
+	if _, never := os.LookupEnv("NO_COLOR"); never || !terminal(to) {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/cloned-db/cloned/errs"
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
+)
+
+func (f *fake) SnapshotClone(_ context.Context, req *clonedv1.SnapshotCloneRequest) (*clonedv1.SnapshotCloneResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.clones[req.Name]; !ok {
+		return nil, errs.New(errs.NotFound, "CLONE_NOT_FOUND", "no clone named %s", req.Name)
+	}
+	s := &clonedv1.Snapshot{
+		Id: fmt.Sprintf("s%d", len(f.taken)+1), Golden: "shop", Clone: req.Name, Name: req.Snapshot,
+		Message: req.Message, Author: req.Author, CreateTime: timestamppb.New(time.Now().Add(-time.Hour)),
+	}
+	f.taken = slices.Insert(f.taken, 0, s)
+	return &clonedv1.SnapshotCloneResponse{Snapshot: s, Created: true}, nil
+}
+
+func (f *fake) GetLineage(_ context.Context, req *clonedv1.GetLineageRequest) (*clonedv1.GetLineageResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.clones[req.Name]; !ok {
+		return nil, errs.New(errs.NotFound, "CLONE_NOT_FOUND", "no clone named %s", req.Name)
+	}
+	golden := &clonedv1.Snapshot{Id: "snap1", Golden: "shop", CreateTime: timestamppb.New(time.Now().Add(-24 * time.Hour))}
+	return &clonedv1.GetLineageResponse{Snapshots: append(slices.Clone(f.taken), golden)}, nil
+}
+
+func (f *fake) ResetClone(_ context.Context, req *clonedv1.ResetCloneRequest) (*clonedv1.ResetCloneResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resets = append(f.resets, req)
+	return &clonedv1.ResetCloneResponse{Clone: f.clones[req.Name]}, nil
+}
+
+func (f *fake) DeleteSnapshot(_ context.Context, req *clonedv1.DeleteSnapshotRequest) (*clonedv1.DeleteSnapshotResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dropped = append(f.dropped, req.Id)
+	return &clonedv1.DeleteSnapshotResponse{}, nil
+}
+
+func (f *fake) GetTree(context.Context, *clonedv1.GetTreeRequest) (*clonedv1.GetTreeResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &clonedv1.GetTreeResponse{Nodes: f.nodes}, nil
+}
