@@ -62,8 +62,8 @@ func (t *tree) under(n Node, golden string) {
 	t.children[n.Parent] = append(t.children[n.Parent], n)
 }
 
-// addSnapshot notes a snapshot: one of a clone under the clone while it is of
-// its present generation, else under what that generation came from.
+// addSnapshot notes a snapshot: one of a clone under the clone, unless it is of a
+// former generation: then under what that came from.
 func (t *tree) addSnapshot(s state.Snapshot) {
 	if s.State == state.SnapshotPreparing {
 		return
@@ -75,7 +75,9 @@ func (t *tree) addSnapshot(s state.Snapshot) {
 	volume := goldenVolume(s.ID)
 	if s.Clone != "" {
 		volume = cloneName(s.Clone, s.Generation)
-		if n.Parent = s.Clone; t.generation(s.Clone) != s.Generation {
+		if c, _ := t.view.Clone(s.Clone); c.Generation == s.Generation || c.State == state.CloneDeleting {
+			n.Parent = s.Clone
+		} else {
 			n.Parent = s.Parent
 		}
 	}
@@ -85,18 +87,17 @@ func (t *tree) addSnapshot(s state.Snapshot) {
 	t.under(n, s.Golden)
 }
 
-func (t *tree) generation(clone string) int64 {
-	c, _ := t.view.Clone(clone)
-	return c.Generation
-}
-
 func (t *tree) addClone(c state.Clone) {
 	n := Node{
 		Kind: NodeClone, ID: c.ID, Parent: c.Snapshot, Name: c.Name, Owner: c.Owner, Message: c.Message,
 		Created: c.Created, State: c.State, Deleted: c.State == state.CloneDeleting,
 	}
-	if n.Deleted && len(t.view.CloneSnapshots(c.ID)) == 0 {
-		return // it is on its way out, and nobody is kept waiting
+	if n.Deleted {
+		kept := t.view.CloneSnapshots(c.ID)
+		if len(kept) == 0 {
+			return // it is on its way out, and nothing descends from it
+		}
+		n.Parent = kept[len(kept)-1].Parent // of the generation that is kept
 	}
 	if t.usage && c.Generation != 0 {
 		n.UniqueBytes = t.unique(cloneName(c.ID, c.Generation))
