@@ -398,3 +398,50 @@ func TestTree(t *testing.T) {
 		t.Errorf("nodes: %+v", nodes)
 	}
 }
+
+// TestSnapshotTwice: the same request while it is being served is served once.
+func TestSnapshotTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	r.create("main")
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.world.OnCall("engine.Checkpoint", func() {
+		once.Do(func() {
+			close(began)
+			<-goOn
+		})
+	})
+	type answer struct {
+		id      string
+		created bool
+		err     error
+	}
+	answers := make(chan answer, 2)
+	take := func() {
+		s, created, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"})
+		answers <- answer{s.ID, created, err}
+	}
+	go take()
+	<-began
+	go take()
+	_, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1", Message: "another"})
+	if !errs.Is(err, errs.Exists) {
+		t.Errorf("another request of that name: %v", err)
+	}
+	r.eventually("the second waits", func() error {
+		if r.plane.Waiting() < 2 {
+			return errInjected
+		}
+		return nil
+	})
+	close(goOn)
+	one, two := <-answers, <-answers
+	if one.err != nil || two.err != nil || one.id != two.id || one.created == two.created {
+		t.Errorf("answers: %+v and %+v", one, two)
+	}
+	if n := r.plane.Waiting(); n != 0 {
+		t.Errorf("%d waiters are left", n)
+	}
+}

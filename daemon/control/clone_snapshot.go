@@ -48,11 +48,14 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 			return nil
 		})
 	})
-	if errors.Is(err, errBeingTaken) {
+	joined := errors.Is(err, errBeingTaken)
+	switch {
+	case joined:
+		p.waiters.drop(snapshotKey(id), done)
 		id = s.ID
 		done = p.waiters.add(snapshotKey(id), untilTaken)
 		p.tellTaken(id)
-	} else if err != nil {
+	case err != nil:
 		return state.Snapshot{}, false, err
 	}
 	p.owners.wake(cloneKey(c.ID))
@@ -63,7 +66,7 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 		return state.Snapshot{}, false, errSnapshot(id) // deleted meanwhile
 	}
 	p.log.Info("snapshot taken", "clone", c.Name, "id", c.ID, "snapshot", id, "name", s.Name, "took", p.now().Sub(began), "request", RequestID(ctx))
-	return s, err == nil, nil
+	return s, !joined, nil
 }
 
 func checkSnapshotRequest(req SnapshotRequest) error {
