@@ -166,6 +166,8 @@ type Capabilities struct {
 	Isolated bool
 	// Limits: memory, CPU and PID limits are enforced.
 	Limits bool
+	// OwnShm: an instance has a /dev/shm of its own, which ends with it.
+	OwnShm bool
 }
 
 // Event says that something happened to an instance; look at it again.
@@ -226,7 +228,7 @@ type Runtime interface {
 	// is; errs.NotFound if it is absent.
 	Thaw(ctx context.Context, id string) error
 	// Remove kills the process if it still runs, and all that it started, and
-	// removes the instance, or task.
+	// removes the instance, or task, and its System V shared memory.
 	Remove(ctx context.Context, id string) error
 	// List describes every instance and task that bears our labels.
 	List(ctx context.Context) ([]Instance, error)

@@ -3,6 +3,9 @@ package containertest
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +35,7 @@ func (s suite) postgres(t *testing.T) {
 	spec.Argv = []string{
 		"postgres", "-D", inside + "/data", "-c", "listen_addresses=" + addr, "-c", fmt.Sprintf("port=%d", port),
 		"-c", "hba_file=" + inside + "/hba", "-c", "unix_socket_directories=", "-c", "cluster_name=" + spec.ID,
+		"-c", "dynamic_shared_memory_type=mmap", // it is killed, and some runtimes share the host's /dev/shm
 	}
 	ask := func(ctx context.Context, question string) (answer string, err error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -75,8 +79,12 @@ func (s suite) postgres(t *testing.T) {
 	if got, err := ask(t.Context(), "select convert_from(lo_get(4711), 'UTF8')"); err != nil || got != "kept" {
 		t.Errorf("after a restart: %q, %v", got, err)
 	}
+	segment := segmentOf(t, volume)
 	if err := s.rt.Remove(t.Context(), spec.ID); err != nil {
 		t.Fatalf("Remove: %v", err)
+	}
+	if slices.Contains(segments(t), segment) {
+		t.Errorf("its System V shared memory %v stays behind", segment)
 	}
 	if _, err := ask(t.Context(), "select ''"); err == nil {
 		t.Error("it answers after its removal")
@@ -86,4 +94,33 @@ func (s suite) postgres(t *testing.T) {
 	if got, err := ask(t.Context(), "select convert_from(lo_get(4711), 'UTF8')"); err != nil || got != "kept" {
 		t.Errorf("after a removal: %q, %v", got, err)
 	}
+}
+
+// segmentOf is the key and the ID of a running server's System V shared memory,
+// from line 7 of its lock file; see PostgreSQL's miscadmin.h.
+func segmentOf(t *testing.T, volume string) [2]string {
+	t.Helper()
+	lines := strings.Split(read(t, volume, "data/postmaster.pid"), "\n")
+	if len(lines) < 7 {
+		t.Fatalf("postmaster.pid: %q", lines)
+	}
+	fields := strings.Fields(lines[6])
+	if len(fields) != 2 {
+		t.Fatalf("line 7 of postmaster.pid: %q", lines[6])
+	}
+	return [2]string{fields[0], fields[1]}
+}
+
+// segments are the keys and IDs of the host's; see "shm" in proc_sysvipc(5).
+func segments(t *testing.T) (out [][2]string) {
+	t.Helper()
+	content, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		fields := strings.Fields(line)
+		out = append(out, [2]string{fields[0], fields[1]})
+	}
+	return out
 }

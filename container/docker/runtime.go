@@ -86,7 +86,7 @@ func (r *Runtime) Name() string { return "docker" }
 // Capabilities implements container.Runtime. Isolated is what was found when the
 // rules were last looked at, hence false before the first Setup.
 func (r *Runtime) Capabilities() container.Capabilities {
-	return container.Capabilities{Isolated: r.isolated.Load(), Limits: true}
+	return container.Capabilities{Isolated: r.isolated.Load(), Limits: true, OwnShm: true}
 }
 
 // Check implements container.Runtime.

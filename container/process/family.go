@@ -95,7 +95,10 @@ func (r *Runtime) kill(id string, w *watch) error {
 	if err := r.killAll(family); err != nil {
 		return familyError(id, err)
 	}
-	return r.killLeft(id)
+	if err := r.killLeft(id); err != nil {
+		return err
+	}
+	return r.removeShm(id, w.process.PID)
 }
 
 // killLeft kills what an instance has left behind that has ended: processes

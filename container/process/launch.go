@@ -75,7 +75,10 @@ func (r *Runtime) command(id, path string, p program) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if r.root {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.user.UID), Gid: uint32(p.user.GID)}
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
+		// System V shared memory has to end with its processes, and nobody but they
+		// should find it: servers on clones of one directory look for theirs by the
+		// same key.
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC
 	}
 	return cmd
 }

@@ -60,8 +60,8 @@ func (r *Runtime) Remove(_ context.Context, id string) error {
 	}
 	if w.running() {
 		err = r.kill(id, w)
-	} else {
-		err = r.killLeft(id)
+	} else if err = r.killLeft(id); err == nil {
+		err = r.removeShm(id, rec.Process.PID)
 	}
 	if err != nil {
 		return err

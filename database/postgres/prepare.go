@@ -100,7 +100,7 @@ func (p *preparation) task(verb string, output func(string), argv ...string) con
 func (p *preparation) serverArgs() []string {
 	major := p.req.Facts.Major
 	all := merge(
-		of(modest, major), settings{"full_page_writes": "off", "synchronous_commit": "off"},
+		of(modest, major), memory(p.rt), settings{"full_page_writes": "off", "synchronous_commit": "off"},
 		p.result.Parameters, preloading(p.result.PreloadLibraries), p.req.Settings,
 		settings{"fsync": "on", "autovacuum": "off"},
 		guards(major, p.paths, endpoint{port: port, id: p.req.Volume.TaskID}),

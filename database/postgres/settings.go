@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
 )
 
@@ -112,6 +113,16 @@ var modest = []given{
 	// all of it, and its volume becomes a full copy.
 	{name: "autovacuum_freeze_max_age", value: "2000000000"},
 	{name: "autovacuum_multixact_freeze_max_age", value: "2000000000"},
+}
+
+// memory says where a server keeps shared memory that comes and goes. In the
+// host's own /dev/shm it would stay behind when the server is killed; on the
+// volume it goes with that.
+func memory(rt container.Runtime) settings {
+	if rt.Capabilities().OwnShm {
+		return nil
+	}
+	return settings{"dynamic_shared_memory_type": "mmap"}
 }
 
 // disposable is for clones whose data need not survive a crash of the host.

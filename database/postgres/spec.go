@@ -60,7 +60,7 @@ func (*Engine) Spec(req database.StartRequest) container.Spec {
 		safety = durable
 	}
 	all := merge(
-		of(modest, req.Facts.Major), safety, settings{"cluster_name": req.ID},
+		of(modest, req.Facts.Major), memory(req.Runtime), safety, settings{"cluster_name": req.ID},
 		req.Prepared.Parameters, preloading(req.Prepared.PreloadLibraries), req.Settings,
 		guards(req.Facts.Major, p, endpoint{addr: addr, port: listen, id: req.ID}))
 	spec.Argv = append([]string{"postgres", "-D", p.data}, all.args()...)

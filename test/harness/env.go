@@ -35,6 +35,7 @@ type Env struct {
 	done   chan error
 	log    *os.File
 	extra  string
+	memory map[string]bool // shared memory that nobody used before
 }
 
 // New makes the directory, the pool and the configuration, and starts nothing.
@@ -54,6 +55,7 @@ func New(t testing.TB, driver, runtime, extra string) *Env {
 		Socket: filepath.Join(dir, "sock"), t: t, extra: extra,
 	}
 	e.PortFirst, e.PortLast = portRange(t)
+	e.memory = orphanedMemory(t)
 	t.Cleanup(func() {
 		if t.Failed() && os.Getenv("CLONED_E2E_KEEP") != "" {
 			t.Logf("kept: %s", dir)

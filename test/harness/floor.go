@@ -38,6 +38,9 @@ func (e *Env) SnapshotName(id string) string {
 	return found[0]
 }
 
+// VolumeDataset is the ZFS dataset of a clone's volume.
+func (e *Env) VolumeDataset(c Clone) string { return zparent + "/" + c.VolumeID() }
+
 // FloorDataset is a ZFS dataset outside what the daemon owns.
 func (e *Env) FloorDataset(id string) string { return zpool + "/" + id }
 

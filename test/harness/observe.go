@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -41,8 +42,55 @@ func (e *Env) CheckNothingLeft() {
 		if got, want := e.listening(), slices.Sorted(maps.Keys(ports)); !slices.Equal(got, want) {
 			return fmt.Errorf("ports %v, records %v", got, want)
 		}
+		for name := range orphanedMemory(e.t) {
+			if !e.memory[name] {
+				return fmt.Errorf("shared memory %s, which nobody uses", name)
+			}
+		}
 		return nil
 	})
+}
+
+// orphanedMemory is PostgreSQL's shared memory on the host that no process uses.
+func orphanedMemory(t testing.TB) map[string]bool {
+	t.Helper()
+	used := map[string]bool{}
+	mapped, err := filepath.Glob("/proc/[0-9]*/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range mapped {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(content)) {
+			if _, name, ok := strings.Cut(line, "/dev/shm/"); ok {
+				used["/dev/shm/"+strings.TrimSpace(name)] = true
+			}
+		}
+	}
+	orphans := map[string]bool{}
+	files, err := filepath.Glob("/dev/shm/PostgreSQL.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !used[file] {
+			orphans[file] = true
+		}
+	}
+	segments, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(segments)) {
+		// key shmid perms size cpid lpid nattch …: see proc_sysvipc(5).
+		if f := strings.Fields(line); f[6] == "0" {
+			orphans["System V "+f[1]] = true
+		}
+	}
+	return orphans
 }
 
 // Footprint is all that exists outside and in the records, as one text.

@@ -19,7 +19,7 @@ var _ container.Runtime = Runtime{}
 func (r Runtime) Name() string { return "fake" }
 
 func (r Runtime) Capabilities() container.Capabilities {
-	return container.Capabilities{Isolated: true, Limits: true}
+	return container.Capabilities{Isolated: true, Limits: true, OwnShm: true}
 }
 
 func (r Runtime) Setup(context.Context) error {
