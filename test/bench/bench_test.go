@@ -40,8 +40,10 @@ type bench struct {
 	e     *harness.Env
 	rows  *rows
 	short bool
-	api   clonedv1.CloneServiceClient
 	made  int
+
+	api     clonedv1.CloneServiceClient
+	goldens clonedv1.GoldenServiceClient
 }
 
 const (
@@ -53,16 +55,19 @@ const (
 
 func (b *bench) run() {
 	b.e.Start()
-	b.api = clonedv1.NewCloneServiceClient(b.e.Dial())
+	conn := b.e.Dial()
+	b.api, b.goldens = clonedv1.NewCloneServiceClient(conn), clonedv1.NewGoldenServiceClient(conn)
 	if b.short {
 		b.e.GoldenFromDirectory("small", 4_000)
 		b.alone("small", "", 8)
+		b.branch("small", 8)
 		return
 	}
 	b.golden("small", 10_000, 60)
 	small, smallFloor := b.alone("small", "", alone)
 	b.atOnce("small")
 	b.space("small")
+	b.branch("small", alone)
 
 	b.golden("large", 10_000, 1960)
 	large, _ := b.alone("large", "/2GB", alone)
