@@ -106,6 +106,7 @@ func (s *Server) Start(settings ...string) {
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
 		"-c", "wal_level=logical", "-c", "max_wal_senders=10", "-c", "max_prepared_transactions=5",
 		"-c", "shared_buffers=64MB", "-c", "max_wal_size=2GB",
+		"-c", "dynamic_shared_memory_type=mmap", // what is in /dev/shm is taken for a leftover
 	}
 	for _, set := range settings {
 		args = append(args, "-c", set)
