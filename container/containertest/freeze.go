@@ -1,6 +1,7 @@
 package containertest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,6 +47,13 @@ func (s suite) freeze(t *testing.T) {
 		}
 		s.awaitGrowth(t, spec)
 	}
+	// At whatever moment, such as in the middle of the start of a child.
+	for range 50 {
+		if err := errors.Join(s.rt.Freeze(t.Context(), spec.ID), s.rt.Thaw(t.Context(), spec.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.awaitGrowth(t, spec)
 }
 
 // freezeEnds: a frozen instance can be started, stopped and removed.

@@ -12,33 +12,55 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
+// freezeTry is how long one try to stop all processes may take, and freezeTries
+// how many there are: a process that waits for a child of vfork(2) can't be
+// stopped, and if the child has been, it waits for ever. So all are let go on then.
+const (
+	freezeTry   = 50 * time.Millisecond
+	freezeTries = 100
+)
+
 // Freeze implements container.Runtime.
 func (r *Runtime) Freeze(ctx context.Context, id string) error {
 	w, err := r.find(id)
 	if err != nil {
 		return err
 	}
+	for range freezeTries {
+		done, err := r.freeze(ctx, id, w)
+		if done {
+			return nil
+		}
+		if err = errors.Join(err, r.thaw(id, w)); err != nil {
+			return err
+		}
+	}
+	return errs.New(errs.Unavailable, "NOT_FROZEN", "the processes of instance %s can't be stopped", id)
+}
+
+// freeze tries once to stop all processes of an instance.
+func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, err error) {
 	// The second look in a row that finds nothing running has seen all: what it
 	// lists was listed when nobody could start another process any more.
+	deadline := time.Now().Add(freezeTry)
 	for quiet := 0; quiet < 2; {
 		if !w.running() {
-			return errs.New(errs.Precondition, container.ReasonExited, "instance %s has ended", id)
+			return false, errs.New(errs.Precondition, container.ReasonExited, "instance %s has ended", id)
 		}
 		running, err := r.signalFamily(id, w, unix.SIGSTOP)
-		if err != nil {
-			return err
+		if err != nil || time.Now().After(deadline) {
+			return false, err
 		}
 		if quiet++; running > 0 {
 			quiet = 0
 			select {
 			case <-time.After(time.Millisecond):
 			case <-ctx.Done():
-				err := errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
-				return errors.Join(err, r.thaw(id, w))
+				return false, errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
 			}
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // Thaw implements container.Runtime.
