@@ -57,6 +57,9 @@ const (
 	// SourceInPlace snapshots a dataset in which a foreign server writes. Nothing
 	// is filled: the control plane clones a snapshot of it.
 	SourceInPlace SourceKind = "inplace"
+	// SourceClone is a clone. Nothing is filled: the control plane clones a
+	// snapshot of it.
+	SourceClone SourceKind = "clone"
 )
 
 // Source is where a golden's data comes from.

@@ -28,6 +28,10 @@ type GoldenSource struct {
 	PasswordFile string `json:"password_file,omitempty"`
 	// Dataset is the driver's name of a foreign dataset.
 	Dataset string `json:"dataset,omitempty"`
+	// Clone is the name of a clone, and Snapshot the ID of one of its snapshots;
+	// empty for the clone's present state.
+	Clone    string `json:"clone,omitempty"`
+	Snapshot string `json:"snapshot,omitempty"`
 	// DataDir is the data directory inside the dataset; "." for its root.
 	DataDir string `json:"data_dir,omitempty"`
 }
@@ -70,7 +74,8 @@ type Snapshot struct {
 	Created time.Time     `json:"created"`
 
 	// Clone is the ID of the clone that it is a state of, in that Generation,
-	// which came from the snapshot Parent; all empty for a golden's.
+	// which came from the snapshot Parent; all empty for a golden's, but for the
+	// Parent of one that was published from a clone.
 	Clone      string `json:"clone,omitempty"`
 	Generation int64  `json:"generation,omitempty"`
 	Parent     string `json:"parent,omitempty"`
@@ -78,8 +83,8 @@ type Snapshot struct {
 	Name    string `json:"name,omitempty"`
 	Message string `json:"message,omitempty"`
 	Author  string `json:"author,omitempty"`
-	// For is the ID of the fork that it was taken for: such a one is not shown,
-	// and goes with the last that descends from it.
+	// For is the ID of the clone or golden's snapshot that it was taken for: such a
+	// one is not shown, and goes with the last that descends from it.
 	For string `json:"for,omitempty"`
 	// Failure says why it could not be taken.
 	Failure string `json:"failure,omitempty"`
@@ -150,6 +155,9 @@ type Clone struct {
 	Created time.Time `json:"created"`
 	// Expires is when it is deleted; zero for never.
 	Expires time.Time `json:"expires,omitzero"`
+	// Held: it lives while its holder does, whose connection only the daemon that
+	// has it knows of; Expires is then a while after the last one ended.
+	Held bool `json:"held,omitempty"`
 	Addr    string    `json:"addr"`
 	Port    int       `json:"port"`
 	// Generation is the present volume's; 0 before the first is whole.
@@ -163,6 +171,14 @@ type Clone struct {
 	// Trash are generations that are no longer wanted, or never became whole:
 	// their instances and volumes are removed when nothing descends from them.
 	Trash []int64 `json:"trash,omitempty"`
+	// Kept are generations that were replaced and can be brought back, oldest
+	// first. They have a volume and no instance.
+	Kept []KeptGeneration `json:"kept,omitempty"`
+	// KeptUntil is until when a clone in state deleting can be brought back; zero
+	// if it can't.
+	KeptUntil time.Time `json:"kept_until,omitzero"`
+	// NotKept: what the reset that is being made replaces is not to be kept.
+	NotKept bool `json:"not_kept,omitempty"`
 	// Claimed is the generation whose credentials have been set.
 	Claimed int64 `json:"claimed"`
 	// Taking are the snapshots that are being taken of the present generation, in
@@ -195,6 +211,18 @@ type Clone struct {
 	Revision uint64   `json:"revision"`
 }
 
+// KeptGeneration is a state of a clone that an operation replaced.
+type KeptGeneration struct {
+	Generation int64 `json:"generation"`
+	// Snapshot is what it came from.
+	Snapshot string `json:"snapshot"`
+	// Since is when it was replaced, Until when it is forgotten.
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+	// Settled: nothing is left of its instance.
+	Settled bool `json:"settled,omitempty"`
+}
+
 // Timing is how long a phase took.
 type Timing struct {
 	Phase string        `json:"phase"`
@@ -212,12 +240,21 @@ type Event struct {
 // Generations returns every generation that may have a volume or an instance.
 func (c Clone) Generations() []int64 {
 	var out []int64
-	for _, g := range append([]int64{c.Generation, c.Next}, c.Trash...) {
+	all := append([]int64{c.Generation, c.Next}, c.Trash...)
+	for _, k := range c.Kept {
+		all = append(all, k.Generation)
+	}
+	for _, g := range all {
 		if g != 0 && !slices.Contains(out, g) {
 			out = append(out, g)
 		}
 	}
 	return out
+}
+
+// IsKept says whether the generation can be brought back.
+func (c Clone) IsKept(g int64) bool {
+	return slices.ContainsFunc(c.Kept, func(k KeptGeneration) bool { return k.Generation == g })
 }
 
 // copy shares no memory with g.
@@ -241,6 +278,7 @@ func (c Clone) copy() Clone {
 	c.Labels = maps.Clone(c.Labels)
 	c.Trash = slices.Clone(c.Trash)
 	c.Taking = slices.Clone(c.Taking)
+	c.Kept = slices.Clone(c.Kept)
 	c.Timings = slices.Clone(c.Timings)
 	return c
 }

@@ -27,6 +27,8 @@ type CreateRequest struct {
 	Protect bool
 	// Port is the port to publish; 0 for the next free one of the range.
 	Port int
+	// Held: it lives while somebody holds it (HoldClone), and HoldGrace longer.
+	Held bool `json:",omitempty"`
 	// Wait: return when the clone is ready or has failed; a clone that fails is
 	// then removed. Without it the record is returned at once.
 	Wait bool
@@ -93,7 +95,19 @@ type ResetRequest struct {
 	// Snapshot is one of the clone's lineage: an ID, or the name of one of its
 	// own; empty to choose by Newest.
 	Snapshot string
-	Wait     bool
+	// Clone: to the present state of that clone, which is of the same golden.
+	Clone string
+	// Now: what is replaced is not kept.
+	Now  bool
+	Wait bool
+}
+
+// DeleteRequest asks to delete a clone.
+type DeleteRequest struct {
+	Name string
+	// Now: it can't be brought back.
+	Now  bool
+	Wait bool
 }
 
 // CreateGoldenRequest asks for a golden and its first snapshot.

@@ -24,7 +24,7 @@ func BenchmarkCreate(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StopTimer()
-				if err := r.plane.DeleteClone(ctx, "main", true); err != nil {
+				if err := r.plane.DeleteClone(ctx, control.DeleteRequest{Name: "main", Wait: true}); err != nil {
 					b.Fatal(err)
 				}
 				b.StartTimer()

@@ -57,7 +57,9 @@ func branchCases(clone func(*rig)) []crashCase {
 		}
 	}
 	drop := func(name string) func(*rig) error {
-		return func(r *rig) error { return unless(r.plane.DeleteClone(r.ctx(), name, true), errs.NotFound) }
+		return func(r *rig) error {
+			return unless(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: name, Wait: true}), errs.NotFound)
+		}
 	}
 	// taken is a clone with a snapshot v1 that reads "mine", and "changed" since.
 	taken := func(r *rig) {
@@ -224,7 +226,7 @@ func TestLineage(t *testing.T) {
 
 	// Deleted in any order, nothing is left but the golden.
 	for _, name := range []string{"a", "c", "b"} {
-		r.must(r.plane.DeleteClone(r.ctx(), name, true))
+		r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: name, Wait: true}))
 		r.atRest()
 	}
 	if things := r.world.Things(); len(things) != 2 {
@@ -322,7 +324,7 @@ func TestParentDeletedMeanwhile(t *testing.T) {
 	r.create("main")
 	var once sync.Once
 	r.world.OnCall("engine.Checkpoint", func() {
-		once.Do(func() { r.must(r.plane.DeleteClone(r.ctx(), "main", false)) })
+		once.Do(func() { r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: false})) })
 	})
 	_, _, err := r.plane.CreateClone(r.ctx(), control.CreateRequest{Name: "fork", From: "main", Wait: true})
 	if err == nil || !strings.Contains(err.Error(), "main was deleted") {
@@ -372,8 +374,8 @@ func TestTree(t *testing.T) {
 	a1 := r.snapshot("a", "v1")
 	r.fork("b", "a", "v1")
 	r.fork("c", "b", "")
-	r.must(r.plane.DeleteClone(r.ctx(), "a", true))
-	r.must(r.plane.DeleteClone(r.ctx(), "b", true))
+	r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "a", Wait: true}))
+	r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "b", Wait: true}))
 	r.atRest()
 	nodes, err := r.plane.Tree(r.ctx(), true)
 	r.must(err)

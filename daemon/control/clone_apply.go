@@ -55,6 +55,10 @@ func (r *cloneRun) apply(ctx context.Context, c state.Clone, known parts, a Acti
 		return r.markLost(c)
 	case Expire:
 		return r.expire(c)
+	case SettleKept:
+		return r.settleKept(c, a.Generation)
+	case ForgetKept:
+		return r.forgetKept(c, a.Generation)
 	case DropTrash:
 		return r.dropTrash(c, a.Generation)
 	case Forget:
@@ -74,6 +78,11 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 				return errSnapshot(c.NextSnapshot)
 			}
 			if err := failureOf(s); err != nil {
+				return err
+			}
+			if c.IsKept(a.Generation) {
+				v, err := p.cfg.Driver.Stat(ctx, name)
+				now.volume, now.path = present, v.Path
 				return err
 			}
 			v, err := p.cfg.Driver.Clone(ctx, refOf(s), name)

@@ -159,12 +159,12 @@ func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, 
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
+	if err := p.room(ctx, 0); err != nil {
 		return state.Clone{}, inPhase(PhaseAdmit, err)
 	}
 	var generation int64
 	change := func(tx *state.Tx, c *state.Clone) error {
-		s, err := resetTo(&tx.View, *c, req)
+		s, err := p.resetTo(tx, *c, req)
 		switch {
 		case err != nil:
 			return err
@@ -178,6 +178,7 @@ func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, 
 		}
 		c.LastGeneration++
 		generation = c.LastGeneration
+		c.NotKept = req.Now || c.State == state.CloneFailed
 		c.Next, c.NextSnapshot, c.State = generation, s.ID, state.CloneResetting
 		return nil
 	}
@@ -197,10 +198,15 @@ func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, 
 
 // resetTo is the snapshot that a reset goes back to. The clone's own origin can
 // be hidden: it is there as long as the clone is.
-func resetTo(v *state.View, c state.Clone, req ResetRequest) (state.Snapshot, error) {
+func (p *Plane) resetTo(tx *state.Tx, c state.Clone, req ResetRequest) (state.Snapshot, error) {
+	v := &tx.View
 	switch {
 	case req.Newest && req.Snapshot != "":
 		return state.Snapshot{}, errs.Fieldf("snapshot", "can't be given together with newest")
+	case req.Clone != "" && (req.Newest || req.Snapshot != ""):
+		return state.Snapshot{}, errs.Fieldf("clone", "can't be given together with newest or snapshot")
+	case req.Clone != "":
+		return p.stateOf(tx, c, req.Clone)
 	case req.Newest:
 		return chooseSnapshot(v, c.Golden, "")
 	case req.Snapshot != "" && req.Snapshot != c.Snapshot:
@@ -211,6 +217,27 @@ func resetTo(v *state.View, c state.Clone, req ResetRequest) (state.Snapshot, er
 		return state.Snapshot{}, errSnapshot(c.Snapshot)
 	}
 	return s, nil
+}
+
+// stateOf has a snapshot taken of a clone's present state, for another clone of
+// the same golden to take over.
+func (p *Plane) stateOf(tx *state.Tx, c state.Clone, name string) (s state.Snapshot, err error) {
+	from, ok := tx.CloneNamed(name)
+	switch {
+	case !ok:
+		return s, errClone(name)
+	case from.ID == c.ID:
+		return s, errs.Fieldf("clone", "%s can't take over its own state", name)
+	case from.Golden != c.Golden:
+		return s, errs.New(errs.Precondition, "OTHER_GOLDEN", "clone %s is of golden %s, and %s of %s", name, from.Golden, c.Name, c.Golden)
+	case c.Next != 0 || c.Generation == 0:
+		return s, errBusy(c)
+	}
+	if s, err = p.planSnapshot(tx, &from, newID()); err == nil {
+		s.For = c.ID
+		tx.PutSnapshot(&s)
+	}
+	return s, err
 }
 
 // ask changes what is wanted of a clone, has its owner see to it, and waits if

@@ -50,9 +50,6 @@ func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clo
 		return state.Clone{}, false, inPhase(PhaseAdmit, err)
 	}
 	p.lap(c.ID, PhaseCommit, recording, nil)
-	if s, ok := p.store.View().Snapshot(c.NextSnapshot); ok && s.For == c.ID {
-		p.owners.wake(cloneKey(s.Clone))
-	}
 	p.owners.wake(key)
 	if !req.Wait {
 		p.waiters.drop(key, done)
@@ -92,6 +89,12 @@ func (p *Plane) checkCreate(req *CreateRequest) error {
 		if err != nil {
 			return err
 		}
+	}
+	switch {
+	case req.Held && (req.TTL != 0 || req.Protect):
+		return errs.Fieldf("held", "excludes ttl and protect: it lives while it is held")
+	case req.Held:
+		return nil
 	}
 	if req.TTL == 0 {
 		req.TTL = p.cfg.DefaultTTL
@@ -193,7 +196,7 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	if _, _, err := chooseOrigin(p.store.View(), req); err != nil {
 		return state.Clone{}, err
 	}
-	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
+	if err := p.room(ctx, 0); err != nil {
 		return state.Clone{}, err
 	}
 	id, port, err := newID(), req.Port, error(nil)
@@ -210,7 +213,7 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 		ID: id, Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner,
 		Labels: req.Labels, Protect: req.Protect, Spec: req.spec(),
 		Created: now, Expires: p.expiry(req.TTL), Addr: p.cfg.Addr, Port: port,
-		Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,
+		Held: req.Held, Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,
 	}, nil
 }
 
@@ -224,9 +227,8 @@ func (p *Plane) record(tx *state.Tx, c *state.Clone, req CreateRequest) error {
 	if old.ID != "" {
 		doom(tx, &old)
 	}
-	if p.cfg.MaxClones > 0 && tx.CloneCount() >= p.cfg.MaxClones {
-		return errs.New(errs.Exhausted, "CLONE_LIMIT", "there are %d clones, and %d are allowed", tx.CloneCount(), p.cfg.MaxClones).
-			WithHint("delete clones that are not needed (clonectl ls), or raise the limit")
+	if err := p.checkCount(tx); err != nil {
+		return err
 	}
 	parent, s, err := chooseOrigin(&tx.View, req)
 	if err == nil && s.ID == "" {
@@ -240,6 +242,15 @@ func (p *Plane) record(tx *state.Tx, c *state.Clone, req CreateRequest) error {
 	}
 	c.Golden, c.Snapshot, c.NextSnapshot = s.Golden, s.ID, s.ID
 	tx.PutClone(c)
+	return nil
+}
+
+// checkCount refuses one more clone than are allowed.
+func (p *Plane) checkCount(tx *state.Tx) error {
+	if p.cfg.MaxClones > 0 && tx.CloneCount() >= p.cfg.MaxClones {
+		return errs.New(errs.Exhausted, "CLONE_LIMIT", "there are %d clones, and %d are allowed", tx.CloneCount(), p.cfg.MaxClones).
+			WithHint("delete clones that are not needed (clonectl ls), or raise the limit")
+	}
 	return nil
 }
 

@@ -9,11 +9,11 @@ import (
 )
 
 // DeleteClone deletes a clone: it is gone for users, and its name free, when
-// the record is written; with wait the answer comes when its parts are gone, but
-// for what others descend from. A protected clone is errs.Precondition
-// (PROTECTED).
-func (p *Plane) DeleteClone(ctx context.Context, name string, wait bool) error {
-	began := p.now()
+// the record is written; if it waits, the answer comes when its parts are gone,
+// but for what others descend from and what is kept to be brought back. A
+// protected clone is errs.Precondition (PROTECTED).
+func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
+	began, name := p.now(), req.Name
 	c, err := p.GetClone(name)
 	if err != nil {
 		return err
@@ -28,23 +28,23 @@ func (p *Plane) DeleteClone(ctx context.Context, name string, wait bool) error {
 		if c.Protect {
 			return errProtected(c.Name)
 		}
-		doom(tx, c)
+		p.remove(tx, c, req.Now)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	p.startDelete(ctx, c, began)
-	if !wait {
+	if !req.Wait {
 		return nil
 	}
 	return p.wait(ctx, key, done)
 }
 
 // DeleteClones deletes the clones that the filter selects; an empty one is
-// errs.Invalid. Protected ones are skipped. It answers when they are gone for
+// errs.Invalid. Protected ones are skipped; with now nothing is kept. It answers when they are gone for
 // users; their parts follow.
-func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter) (deleted, skipped []string, err error) {
+func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter, now bool) (deleted, skipped []string, err error) {
 	if f.empty() {
 		return nil, nil, errs.Fieldf("filter", "must select by at least one attribute")
 	}
@@ -62,7 +62,7 @@ func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter) (deleted, skipp
 				}
 			}
 			for i := range gone {
-				doom(tx, &gone[i])
+				p.remove(tx, &gone[i], now)
 			}
 			return nil
 		})

@@ -66,8 +66,9 @@ func (r *cloneRun) settle(c state.Clone) error {
 func (r *cloneRun) switchOver(c state.Clone) error {
 	timings := r.p.timings(c.ID)
 	out, err := r.commit(c, func(c *state.Clone) {
-		if c.Generation != 0 {
-			c.Trash = append(c.Trash, c.Generation)
+		r.p.replace(c)
+		if c.Held && c.Generation == 0 {
+			c.Expires = r.p.now().Round(0).Add(HoldGrace)
 		}
 		c.Generation, c.Snapshot = c.Next, c.NextSnapshot
 		c.Next, c.NextSnapshot = 0, ""
@@ -89,8 +90,10 @@ func (r *cloneRun) switchOver(c state.Clone) error {
 // was; one that has none is failed, or goes away if its maker waits.
 func (r *cloneRun) dropNext(c state.Clone, cause *errs.Error) error {
 	out, err := r.commit(c, func(c *state.Clone) {
-		c.Trash = append(c.Trash, c.Next)
-		c.Next, c.NextSnapshot = 0, ""
+		if !c.IsKept(c.Next) {
+			c.Trash = append(c.Trash, c.Next)
+		}
+		c.Next, c.NextSnapshot, c.NotKept = 0, "", false
 		switch {
 		case c.Generation == 0 && c.DropOnFailure:
 			c.State, c.Message = state.CloneDeleting, cause.Error()
@@ -187,7 +190,7 @@ func (r *cloneRun) markLost(c state.Clone) error {
 func (r *cloneRun) expire(c state.Clone) error {
 	out, err := r.commitTx(c, func(tx *state.Tx, c *state.Clone) {
 		c.Message = "expired"
-		doom(tx, c)
+		r.p.remove(tx, c, !r.p.cfg.KeepExpired)
 	})
 	if err != nil {
 		return err
@@ -232,7 +235,7 @@ func (r *cloneRun) forget(c state.Clone) error {
 	p.ports.release(c.Port, c.ID)
 	p.finish(c, "clone deleted", nil)
 	p.waiters.tell(cloneKey(c.ID), news{})
-	for _, id := range []string{c.Snapshot, c.NextSnapshot} {
+	for _, id := range origins(c) {
 		if s, ok := p.store.View().Snapshot(id); ok && s.State == state.SnapshotDeleting {
 			p.owners.wake(snapshotKey(id))
 		}

@@ -24,8 +24,7 @@ func (p *Plane) ownClone(ctx context.Context, id string) time.Time {
 		if !ok {
 			return time.Time{}
 		}
-		planned := c
-		planned.Expires = p.deadline(c)
+		planned := p.byClock(c)
 		if known == nil {
 			var err error
 			if known, err = p.look(ctx, c); err != nil {
@@ -36,6 +35,9 @@ func (p *Plane) ownClone(ctx context.Context, id string) time.Time {
 		next, _ := view.Snapshot(c.NextSnapshot)
 		known.note(c, view.CloneSnapshots(id), next)
 		a := planClone(planned, known, p.now())
+		if known[c.Next].awaits {
+			p.owners.wake(cloneKey(next.Clone))
+		}
 		if a.Kind == None || a.Kind == Wait {
 			run.tellKept(c, known)
 			if c.Next == 0 { // else it waits for what it is to be cloned from
@@ -120,15 +122,21 @@ func (r *cloneRun) giveUp(ctx context.Context, c state.Clone, doing string, err 
 }
 
 // tellKept tells those who wait for a deletion that the rest of it waits for
-// descendants. All instances are gone by then, so the port is free.
+// descendants, or to be brought back. All instances are gone by then, so the port
+// is free.
 func (r *cloneRun) tellKept(c state.Clone, known parts) {
+	kept := !c.KeptUntil.IsZero()
 	for _, part := range known {
-		if part.kept && c.State == state.CloneDeleting {
-			r.p.ports.release(c.Port, c.ID)
-			r.p.waiters.tell(cloneKey(c.ID), news{clone: &c, err: errKept})
-			return
-		}
+		kept = kept || part.kept
 	}
+	if !kept || c.State != state.CloneDeleting {
+		return
+	}
+	r.p.ports.release(c.Port, c.ID)
+	if r.p.requestOf(c.ID) != "" {
+		r.p.finish(c, "clone deleted, its volume kept", nil)
+	}
+	r.p.waiters.tell(cloneKey(c.ID), news{clone: &c, err: errKept})
 }
 
 // failed writes down what the failure of an action means for the clone. It

@@ -23,7 +23,7 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 	if err := p.open(ctx); err != nil {
 		return state.Snapshot{}, false, err
 	}
-	if err := p.space.check(ctx, 0, p.cfg.FloorBytes); err != nil {
+	if err := p.room(ctx, 0); err != nil {
 		return state.Snapshot{}, false, inPhase(PhaseAdmit, err)
 	}
 	began, id := p.now(), newID()
@@ -272,13 +272,20 @@ func (r *cloneRun) checkpoint(ctx context.Context, c state.Clone) error {
 func doom(tx *state.Tx, c *state.Clone) {
 	for _, s := range tx.CloneSnapshots(c.ID) {
 		if s.State == state.SnapshotPreparing {
-			s.Failure = fmt.Sprintf("clone %s was deleted", c.Name)
+			giveUpSnapshot(tx, s, *c)
+			continue
 		}
 		s.State = state.SnapshotDeleting
 		tx.PutSnapshot(&s)
 	}
 	c.State, c.Taking = state.CloneDeleting, nil
 	tx.PutClone(c)
+}
+
+// giveUpSnapshot writes that a snapshot is not taken, for its clone is deleted.
+func giveUpSnapshot(tx *state.Tx, s state.Snapshot, c state.Clone) {
+	s.State, s.Failure = state.SnapshotDeleting, fmt.Sprintf("clone %s was deleted", c.Name)
+	tx.PutSnapshot(&s)
 }
 
 // wakeSnapshots has the snapshots of a clone collected that was deleted, and

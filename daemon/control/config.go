@@ -38,6 +38,12 @@ type Config struct {
 	// DefaultTTL is for clones that ask for none, MaxTTL the longest that may be
 	// asked for; 0 for none.
 	DefaultTTL, MaxTTL time.Duration
+	// KeepFor is how long what a reset or a deletion replaces can be brought back;
+	// 0 for not at all. KeepBytes bounds what all of it takes, 0 for no bound.
+	KeepFor   time.Duration
+	KeepBytes int64
+	// KeepExpired: a clone whose time is over is kept like one that is deleted.
+	KeepExpired bool
 	// Key is the 32 bytes that clones' passwords are derived from.
 	Key []byte
 	// ReconcileEvery is the time between passes; 0 for 10 s.

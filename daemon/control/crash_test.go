@@ -120,10 +120,10 @@ func crashCases() []crashCase {
 			return err
 		}, is(state.CloneReady, "mine")},
 		{"delete", clone, func(r *rig) error {
-			return unless(r.plane.DeleteClone(r.ctx(), "main", true), errs.NotFound)
+			return unless(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}), errs.NotFound)
 		}, gone},
 		{"delete many", clone, func(r *rig) error {
-			_, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{State: state.CloneReady, Golden: "shop"})
+			_, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{State: state.CloneReady, Golden: "shop"}, false)
 			return err
 		}, gone},
 		{"create golden", nil, func(r *rig) error {

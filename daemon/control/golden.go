@@ -60,6 +60,14 @@ func (p *Plane) checkGolden(req CreateGoldenRequest) (state.Golden, error) {
 	if err := checkName("name", g.Name); err != nil {
 		return g, err
 	}
+	if err := p.checkSource(&g.Source); err != nil {
+		return g, err
+	}
+	if database.SourceKind(g.Source.Kind) == database.SourceClone {
+		if err := p.inherit(&g, req); err != nil {
+			return g, err
+		}
+	}
 	if g.Engine == "" {
 		g.Engine = DefaultEngine
 	}
@@ -73,9 +81,6 @@ func (p *Plane) checkGolden(req CreateGoldenRequest) (state.Golden, error) {
 	if err := engine.CheckSettings(g.Options.Settings); err != nil {
 		return g, err
 	}
-	if err := p.checkSource(&g.Source); err != nil {
-		return g, err
-	}
 	return g, engine.CheckSource(sourceOf(g.Source, ""))
 }
 
@@ -83,7 +88,11 @@ func (p *Plane) checkSource(src *state.GoldenSource) error {
 	if src.PasswordFile != "" && !path.IsAbs(src.PasswordFile) {
 		return errs.Fieldf("source.password_file", "%q must be an absolute path", src.PasswordFile)
 	}
-	if database.SourceKind(src.Kind) != database.SourceInPlace {
+	switch database.SourceKind(src.Kind) {
+	case database.SourceInPlace:
+	case database.SourceClone:
+		return checkName("source.clone", src.Clone)
+	default:
 		return nil
 	}
 	if c := p.cfg.Driver.Capabilities(); !c.Foreign || !c.Atomic {
@@ -189,6 +198,7 @@ const namedClones = 5
 // naming some of them.
 func (p *Plane) DeleteGolden(ctx context.Context, name string) error {
 	var snapshots []state.Snapshot
+	var forgotten []state.Clone // that could have been brought back
 	err := p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			if g, ok := tx.Golden(name); !ok || !g.Published {
@@ -203,6 +213,14 @@ func (p *Plane) DeleteGolden(ctx context.Context, name string) error {
 			if n := len(clones); n > 0 {
 				return errs.New(errs.Precondition, "HAS_CLONES", "golden %s has %d clones, among them %s", name, n, strings.Join(clones[:min(n, namedClones)], ", ")).
 					WithHint("delete them first: clonectl rm --golden %s", name)
+			}
+			for c := range tx.Clones() {
+				if c.Golden == name && !c.KeptUntil.IsZero() {
+					forgotten = append(forgotten, c)
+				}
+			}
+			for i := range forgotten {
+				forgetIn(tx, &forgotten[i], 0)
 			}
 			snapshots = tx.Snapshots(name)
 			for i := range snapshots {
@@ -221,6 +239,10 @@ func (p *Plane) DeleteGolden(ctx context.Context, name string) error {
 		return err
 	}
 	p.log.Info("golden deleted", "golden", name, "snapshots", len(snapshots), "request", RequestID(ctx))
+	for _, c := range forgotten {
+		p.wakeSnapshots(c.ID)
+		p.owners.wake(cloneKey(c.ID))
+	}
 	for _, s := range snapshots {
 		p.owners.wake(snapshotKey(s.ID))
 	}

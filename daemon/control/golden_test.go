@@ -50,7 +50,7 @@ func TestRefresh(t *testing.T) {
 	if err := r.plane.DeleteGolden(r.ctx(), "shop"); !errs.Is(err, errs.Precondition) || !strings.Contains(err.Error(), "old") {
 		t.Errorf("delete of a golden with clones: %v", err)
 	}
-	if deleted, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{Golden: "shop"}); err != nil || len(deleted) != 2 {
+	if deleted, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{Golden: "shop"}, false); err != nil || len(deleted) != 2 {
 		t.Errorf("delete: %v, %v", deleted, err)
 	}
 	if err := r.plane.DeleteGolden(r.ctx(), "shop"); err != nil {

@@ -47,7 +47,7 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("golden's %s: %v", what, err)
 		}
 	}
-	if _, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{}); !errs.Is(err, errs.Invalid) {
+	if _, _, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{}, false); !errs.Is(err, errs.Invalid) {
 		t.Errorf("empty filter: %v", err)
 	}
 	if err := r.plane.DeleteSnapshot(r.ctx(), s.ID); !errs.Is(err, errs.Precondition) {
@@ -196,10 +196,10 @@ func TestProtectAndRevision(t *testing.T) {
 	if _, err := r.plane.UpdateClone(r.ctx(), "main", control.CloneUpdate{Protect: &off, Revision: c.Revision}); !errs.Is(err, errs.Conflict) {
 		t.Errorf("an outdated revision: %v", err)
 	}
-	if err := r.plane.DeleteClone(r.ctx(), "main", true); errs.As(err).Reason != "PROTECTED" {
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}); errs.As(err).Reason != "PROTECTED" {
 		t.Errorf("delete: %v", err)
 	}
-	if _, skipped, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{Golden: "shop"}); err != nil || len(skipped) != 1 {
+	if _, skipped, err := r.plane.DeleteClones(r.ctx(), control.CloneFilter{Golden: "shop"}, false); err != nil || len(skipped) != 1 {
 		t.Errorf("delete many: skipped %v, %v", skipped, err)
 	}
 }
@@ -236,7 +236,7 @@ func TestAdopt(t *testing.T) {
 	if _, err := r.plane.RefreshGolden(r.ctx(), got.Golden, nil); errs.As(err).Reason != "SOURCE_UNKNOWN" {
 		t.Errorf("refresh: %v", err)
 	}
-	if err := r.plane.DeleteClone(r.ctx(), got.Name, true); errs.As(err).Reason != "PROTECTED" {
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: got.Name, Wait: true}); errs.As(err).Reason != "PROTECTED" {
 		t.Errorf("delete: %v", err)
 	}
 	r.atRest()

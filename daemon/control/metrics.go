@@ -7,6 +7,7 @@ const (
 	OpCreate  = "create"
 	OpReset   = "reset"
 	OpDelete  = "delete"
+	OpUndo    = "undo"
 	OpSuspend = "suspend"
 	OpResume  = "resume"
 	OpRestart = "restart"

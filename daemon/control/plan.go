@@ -37,6 +37,9 @@ const (
 	DropTrash Kind = "drop-trash" // nothing is left of a generation
 	Forget    Kind = "forget"     // nothing is left of the clone
 
+	SettleKept Kind = "settle-kept" // nothing is left of a kept generation's instance
+	ForgetKept Kind = "forget-kept" // what is kept can't be brought back any longer
+
 	// What a pass finds besides clones.
 	Collect       Kind = "collect"        // a snapshot that nobody wants
 	SweepInstance Kind = "sweep-instance" // orphans
@@ -123,6 +126,8 @@ func planClone(c state.Clone, o parts, now time.Time) Action {
 func planWanted(c state.Clone, o parts, now time.Time) Action {
 	expired := !c.Expires.IsZero() && !now.Before(c.Expires)
 	switch {
+	case c.State == state.CloneDeleting && !c.KeptUntil.IsZero():
+		return planRetired(c, o, now)
 	case c.State == state.CloneDeleting:
 		return planRemoval(c.Generations(), o, Action{Kind: Forget})
 	case expired && !c.Protect:
@@ -144,7 +149,12 @@ func planWanted(c state.Clone, o parts, now time.Time) Action {
 			return t
 		}
 	}
-	return a
+	switch k := planKept(c, o, now); {
+	case k.Kind == None, k.Kind == Wait && a.Kind == Wait && a.At.Before(k.At):
+		return a
+	default:
+		return k
+	}
 }
 
 // planRemoval removes generations and then does what comes last. It is None
@@ -233,7 +243,8 @@ func planRun(c state.Clone, g int64, o parts) Action {
 		for _, other := range c.Generations() {
 			switch {
 			case other == g || o[other].instance == absent:
-			case slices.Contains(c.Trash, other):
+			case slices.ContainsFunc(c.Kept, func(k state.KeptGeneration) bool { return k.Generation == other && k.Settled }):
+			case slices.Contains(c.Trash, other), c.IsKept(other) && other != c.Next:
 				return Action{Kind: RemoveInstance, Generation: other}
 			case o[other].running || o[other].instance == unknown:
 				return Action{Kind: StopInstance, Generation: other}

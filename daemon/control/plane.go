@@ -36,8 +36,11 @@ type Plane struct {
 
 	mu         sync.Mutex
 	operations map[string]*operation // by clone ID: what a request is waiting for
-	deadlines  map[string]deadline   // by clone ID
+	deadlines  map[string]deadline   // by clone ID, and what of it
+	holders    map[string]int        // by clone ID
 	refreshing map[string]bool       // snapshots that a refresh works on, by ID
+
+	trimmed time.Time // when what is kept was last looked at; only a pass uses it
 }
 
 // restartsAtOnce bounds Plane.restarts.
@@ -57,13 +60,14 @@ func New(cfg Config) (*Plane, error) {
 		restarts:   make(chan struct{}, restartsAtOnce),
 		operations: map[string]*operation{},
 		deadlines:  map[string]deadline{},
+		holders:    map[string]int{},
 		refreshing: map[string]bool{},
 	}
 	p.health.first = make(chan struct{})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.owners = newOwners(p.ctx, cfg.Now, p.own)
 	for c := range view.Clones() {
-		if c.Port != 0 {
+		if c.Port != 0 && c.KeptUntil.IsZero() {
 			p.ports.hold(c.Port, c.ID)
 		}
 	}

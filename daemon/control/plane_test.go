@@ -46,7 +46,7 @@ func TestLifeOfAClone(t *testing.T) {
 	if err != nil || reset.Generation != 2 || reset.Port != c.Port || r.read(reset) != "data of /shop, prepared" {
 		t.Fatalf("reset: %+v, %v", reset, err)
 	}
-	if err := r.plane.DeleteClone(r.ctx(), "main", true); err != nil {
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}); err != nil {
 		t.Fatal("delete:", err)
 	}
 	if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {
@@ -168,7 +168,7 @@ func TestDeleteDuringCreate(t *testing.T) {
 		result <- err
 	}()
 	r.eventuallyState("main", state.CloneCreating)
-	if err := r.plane.DeleteClone(r.ctx(), "main", true); err != nil {
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-result; !errs.Is(err, errs.NotFound) {
@@ -245,7 +245,7 @@ func TestDeleteWithDescendants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.plane.DeleteClone(r.ctx(), "main", true); err != nil {
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}); err != nil {
 		t.Fatal("delete:", err)
 	}
 	if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {

@@ -60,8 +60,13 @@ func Plan(want Want, observed Observed, now time.Time) []Action {
 		}
 	}
 	used := map[string]bool{}
+	for _, s := range want.Snapshots {
+		if s.Clone == "" && s.Parent != "" {
+			used[s.Parent] = true
+		}
+	}
 	for _, c := range want.Clones {
-		for _, id := range []string{c.Snapshot, c.NextSnapshot} {
+		for _, id := range origins(c) {
 			used[id] = used[id] || uses(c, byID[id])
 		}
 		for _, id := range c.Taking {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
@@ -91,6 +92,7 @@ func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]
 			p.owners.wakeIdle(cloneKey(a.Clone))
 		}
 	}
+	p.trimKept(ctx)
 	alarm := p.sweep(ctx, orphans, suspects)
 	p.noteSuccess(p.poolHealth(ctx), want, observed, len(orphans), alarm)
 	p.metrics.Orphans(len(orphans), alarm)
@@ -151,12 +153,12 @@ func (p *Plane) want() Want {
 	view := p.store.View()
 	w := Want{Snapshots: view.Snapshots(""), Live: map[string]bool{}}
 	for c := range view.Clones() {
-		c.Expires = p.deadline(c)
-		w.Clones = append(w.Clones, c)
+		w.Clones = append(w.Clones, p.byClock(c))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.deadlines, func(id string, _ deadline) bool {
+	maps.DeleteFunc(p.deadlines, func(key string, _ deadline) bool {
+		id, _, _ := strings.Cut(key, "/")
 		_, there := view.Clone(id)
 		return !there
 	})

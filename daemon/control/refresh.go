@@ -75,6 +75,9 @@ func (r *refreshRun) run(ctx context.Context, admit func(*state.Tx) error) (stat
 			if err := admit(tx); err != nil {
 				return err
 			}
+			if err := r.descend(tx); err != nil {
+				return err
+			}
 			tx.PutSnapshot(&r.snapshot)
 			return nil
 		})
@@ -117,6 +120,9 @@ func (r *refreshRun) probe(ctx context.Context) (err error) {
 	r.source = sourceOf(src, password)
 	var facts database.Facts
 	var size int64
+	if r.source.Kind == database.SourceClone {
+		return r.probeClone(ctx)
+	}
 	if r.source.Kind == database.SourceInPlace {
 		dir, err := p.cfg.Driver.ForeignPath(ctx, src.Dataset)
 		if err != nil {
@@ -145,7 +151,7 @@ func (r *refreshRun) probe(ctx context.Context) (err error) {
 	if _, err := p.space.refresh(ctx); err != nil {
 		return err
 	}
-	return p.space.check(ctx, size, p.cfg.FloorBytes)
+	return p.room(ctx, size)
 }
 
 // make fills, prepares and publishes.
@@ -198,6 +204,9 @@ func (r *refreshRun) fill(ctx context.Context) (v storage.Volume, err error) {
 			return err
 		})
 		return v, err
+	}
+	if s.Parent != "" {
+		return r.fillFromClone(ctx, name)
 	}
 	err = p.step(stepCreateVolume, func() (err error) {
 		v, err = p.cfg.Driver.Create(ctx, name)

@@ -75,7 +75,7 @@ func (p *Plane) SnapshotUsage(ctx context.Context, id string) (storage.Usage, er
 func (p *Plane) ownSnapshot(ctx context.Context, id string) {
 	view := p.store.View()
 	s, ok := view.Snapshot(id)
-	if !ok || !collectable(s, p.isRefreshing(id) || isTaking(view, s), hasClones(view, s)) {
+	if !ok || !collectable(s, p.isRefreshing(id) || isTaking(view, s), isUsed(view, s)) {
 		return
 	}
 	err := p.collect(ctx, s)
@@ -116,7 +116,7 @@ func (p *Plane) collect(ctx context.Context, s state.Snapshot) error {
 			return err
 		}
 	}
-	return p.step(stepCommitOutcome, func() error {
+	err = p.step(stepCommitOutcome, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			tx.DropSnapshot(s.ID)
 			if g, ok := tx.Golden(s.Golden); ok && !g.Published && len(tx.Snapshots(s.Golden)) == 0 {
@@ -125,6 +125,10 @@ func (p *Plane) collect(ctx context.Context, s state.Snapshot) error {
 			return nil
 		})
 	})
+	if err == nil && s.Parent != "" {
+		p.owners.wake(snapshotKey(s.Parent))
+	}
+	return err
 }
 
 // collectState is collect for a snapshot of a clone.
@@ -168,20 +172,35 @@ func (p *Plane) removeTasks(ctx context.Context, id string) error {
 	return nil
 }
 
-// hasClones says whether a clone came from the snapshot, or is about to.
-func hasClones(v *state.View, s state.Snapshot) bool {
+// isUsed says whether a clone or a golden's snapshot came from the snapshot, or
+// is about to.
+func isUsed(v *state.View, s state.Snapshot) bool {
 	for c := range v.Clones() {
 		if uses(c, s) {
 			return true
 		}
 	}
-	return false
+	if s.For == "" && s.Clone == "" {
+		return false // only states of clones are published
+	}
+	return slices.ContainsFunc(v.Snapshots(""), func(g state.Snapshot) bool { return g.Clone == "" && g.Parent == s.ID })
 }
 
 // uses says whether a clone came from the snapshot, or is about to. One that is
-// deleted does not hold its own: both go, the one that came from the other first.
+// deleted for good does not hold its own: both go, the one that came from the
+// other first.
 func uses(c state.Clone, s state.Snapshot) bool {
-	return (c.Snapshot == s.ID || c.NextSnapshot == s.ID) && !(c.State == state.CloneDeleting && c.ID == s.Clone)
+	forGood := c.State == state.CloneDeleting && c.KeptUntil.IsZero()
+	return slices.Contains(origins(c), s.ID) && !(forGood && c.ID == s.Clone)
+}
+
+// origins are the snapshots that the generations of a clone came from.
+func origins(c state.Clone) []string {
+	ids := []string{c.Snapshot, c.NextSnapshot}
+	for _, k := range c.Kept {
+		ids = append(ids, k.Snapshot)
+	}
+	return ids
 }
 
 func (p *Plane) isRefreshing(id string) bool {

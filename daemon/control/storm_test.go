@@ -121,7 +121,7 @@ func storm(ctx context.Context, t *testing.T, p *control.Plane, random *rand.Ran
 	case 0, 1, 2:
 		_, _, err = p.CreateClone(ctx, control.CreateRequest{Name: name, Golden: "shop", Wait: random.IntN(2) == 0})
 	case 3:
-		err = p.DeleteClone(ctx, name, random.IntN(2) == 0)
+		err = p.DeleteClone(ctx, control.DeleteRequest{Name: name, Wait: random.IntN(2) == 0})
 	case 4:
 		_, err = p.ResetClone(ctx, control.ResetRequest{Name: name, Wait: random.IntN(2) == 0})
 	case 5:
@@ -152,7 +152,7 @@ func TestWatch(t *testing.T) {
 		t.Fatalf("first %+v", first)
 	}
 	r.create("after")
-	if err := r.plane.DeleteClone(r.ctx(), "after", true); err != nil {
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "after", Wait: true}); err != nil {
 		t.Fatal(err)
 	}
 	var last control.Event

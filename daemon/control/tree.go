@@ -94,10 +94,12 @@ func (t *tree) addClone(c state.Clone) {
 	}
 	if n.Deleted {
 		kept := t.view.CloneSnapshots(c.ID)
-		if len(kept) == 0 {
+		switch {
+		case len(kept) > 0:
+			n.Parent = kept[len(kept)-1].Parent // of the generation that is kept
+		case c.KeptUntil.IsZero():
 			return // it is on its way out, and nothing descends from it
 		}
-		n.Parent = kept[len(kept)-1].Parent // of the generation that is kept
 	}
 	if t.usage && c.Generation != 0 {
 		n.UniqueBytes = t.unique(cloneName(c.ID, c.Generation))

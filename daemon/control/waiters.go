@@ -94,14 +94,24 @@ func errDeleted() error {
 	return errs.New(errs.NotFound, "CLONE_NOT_FOUND", "the clone was deleted meanwhile")
 }
 
-// untilGeneration waits for a generation to become the present one. If it does
-// not, it waits for what was made of it to be gone and the clone to be at rest.
+// untilGeneration waits for a new generation to become the present one. If it
+// does not, it waits for what was made of it to be gone and the clone to be at
+// rest.
 func untilGeneration(g int64) until {
+	return untilReached(g, func(now int64) bool { return now >= g })
+}
+
+// untilIs is untilGeneration for one that was kept, which is an older one.
+func untilIs(g int64) until {
+	return untilReached(g, func(now int64) bool { return now == g })
+}
+
+func untilReached(g int64, reached func(int64) bool) until {
 	var failed error
 	return func(n news) (bool, error) {
 		c := n.clone
 		switch {
-		case c != nil && c.Generation >= g && c.State != state.CloneDeleting:
+		case c != nil && reached(c.Generation) && c.State != state.CloneDeleting:
 			return true, nil
 		case c != nil && c.Next == g && c.State != state.CloneDeleting:
 			return n.err != nil, n.err
@@ -121,7 +131,7 @@ func untilGeneration(g int64) until {
 // tidy says that nothing is left of a generation and the clone is at rest.
 func tidy(c *state.Clone, g int64) bool {
 	for _, have := range c.Generations() {
-		if have == g {
+		if have == g && !c.IsKept(g) {
 			return false
 		}
 	}

@@ -34,10 +34,10 @@ func (*Engine) CheckSource(src database.Source) error {
 	case database.SourceBaseBackup:
 		_, err := parseConnInfo(src)
 		return err
-	case database.SourceInPlace:
-		return nil // which datasets there are, only the storage driver knows
+	case database.SourceInPlace, database.SourceClone:
+		return nil // which there are, only the control plane knows
 	default:
-		return errs.Fieldf("source.kind", "%q is not directory, basebackup or inplace", src.Kind)
+		return errs.Fieldf("source.kind", "%q is not directory, basebackup, inplace or clone", src.Kind)
 	}
 }
 
