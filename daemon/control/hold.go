@@ -27,9 +27,9 @@ func (p *Plane) HoldClone(ctx context.Context, name string, held func(state.Clon
 	}
 	p.addHolder(c.ID, 1)
 	defer func() {
-		if p.addHolder(c.ID, -1) == 0 {
-			p.letGo(c.ID)
-		}
+		p.letGo(c.ID) // before the count says so, lest the old time counts for a moment
+		p.addHolder(c.ID, -1)
+		p.owners.wake(cloneKey(c.ID))
 	}()
 	p.owners.wake(cloneKey(c.ID))
 	if err := held(c); err != nil {
@@ -49,16 +49,13 @@ func (p *Plane) HoldClone(ctx context.Context, name string, held func(state.Clon
 	return err
 }
 
-// addHolder counts the holders of a clone and returns how many there are.
-func (p *Plane) addHolder(id string, n int) int {
+// addHolder counts the holders of a clone.
+func (p *Plane) addHolder(id string, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.holders[id] += n
-	left := p.holders[id]
-	if left == 0 {
+	if p.holders[id] += n; p.holders[id] == 0 {
 		delete(p.holders, id)
 	}
-	return left
 }
 
 // IsHeld says whether somebody holds the clone of the ID at present.
@@ -68,8 +65,8 @@ func (p *Plane) IsHeld(id string) bool {
 	return p.holders[id] > 0
 }
 
-// letGo writes until when a clone lives that nobody holds any more. If that
-// fails, it expires all the same: what is recorded is in the past.
+// letGo writes until when a clone lives if nobody else holds it. If that fails, it
+// expires all the same: what is recorded is in the past.
 func (p *Plane) letGo(id string) {
 	err := p.store.Update(func(tx *state.Tx) error {
 		c, ok := tx.Clone(id)
@@ -82,6 +79,5 @@ func (p *Plane) letGo(id string) {
 	})
 	if err == nil {
 		p.refreshNews(id)
-		p.owners.wake(cloneKey(id))
 	}
 }

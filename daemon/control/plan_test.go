@@ -114,7 +114,7 @@ func TestPlanConverges(t *testing.T) {
 				if generation == 0 && !making && !failed && s != state.CloneDeleting {
 					continue
 				}
-				for flags := range 32 {
+				for flags := range 128 {
 					for _, p1 := range kinds {
 						for _, p2 := range kinds {
 							for _, p3 := range kinds {
@@ -125,6 +125,15 @@ func TestPlanConverges(t *testing.T) {
 								}
 								if flags&16 != 0 && generation != 0 {
 									c.Taking = []string{"s"}
+								}
+								if flags&32 != 0 && flags&8 == 0 {
+									c.Kept = []state.KeptGeneration{{Generation: 3, Until: noon.Add(time.Hour), Settled: flags&1 != 0}}
+								}
+								if flags&64 != 0 {
+									if s != state.CloneDeleting || generation == 0 || next != 0 {
+										continue
+									}
+									c.KeptUntil, c.Taking = noon.Add(time.Hour), nil
 								}
 								o := parts{1: p1, 2: p2, 3: p3}
 								maps.DeleteFunc(o, func(g int64, _ part) bool { return !slices.Contains(c.Generations(), g) })
@@ -161,6 +170,9 @@ func converge(t *testing.T, c state.Clone, o parts) {
 			p.volume = present
 		case DestroyVolume:
 			p.volume = absent
+			if !c.KeptUntil.IsZero() && a.Generation == c.Generation || c.IsKept(a.Generation) && c.State != state.CloneDeleting {
+				t.Errorf("%s: a kept volume is destroyed", begin)
+			}
 			if p.running {
 				t.Errorf("%s: the volume of a running instance is destroyed", begin)
 			}
@@ -207,13 +219,24 @@ func converge(t *testing.T, c state.Clone, o parts) {
 			c.State, c.NextRestart = state.CloneCrashed, now.Add(time.Second)
 		case MarkLost:
 			c.State = state.CloneFailed
+		case SettleKept:
+			c.Kept[0].Settled = true
+			if p.instance != absent {
+				t.Errorf("%s: %d is settled with %+v", begin, a.Generation, p)
+			}
+		case ForgetKept:
+			if a.Generation == 0 {
+				c.KeptUntil = time.Time{}
+				break
+			}
+			c.Kept, c.Trash = nil, append(c.Trash, a.Generation)
 		case DropTrash:
 			c.Trash = slices.DeleteFunc(c.Trash, func(g int64) bool { return g == a.Generation })
 			if p.volume != absent || p.instance != absent {
 				t.Errorf("%s: %d is forgotten with %+v", begin, a.Generation, p)
 			}
 		case Forget:
-			c.Generation, c.Next, c.Trash = 0, 0, nil
+			c.Generation, c.Next, c.Trash, c.Kept = 0, 0, nil, nil
 			atRest(t, begin, c, o)
 			return
 		default:
@@ -241,7 +264,7 @@ func atRest(t *testing.T, begin string, c state.Clone, o parts) {
 			t.Errorf("%s: failed with %+v", begin, p)
 		}
 	case state.CloneDeleting:
-		if c.Generation != 0 || c.Next != 0 || len(c.Trash) > 0 {
+		if c.Generation != 0 || c.Next != 0 || len(c.Trash)+len(c.Kept) > 0 {
 			t.Errorf("%s: deleting for ever", begin)
 		}
 	default:

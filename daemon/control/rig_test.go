@@ -230,11 +230,24 @@ func (r *rig) atRest() {
 		for c := range v.Clones() {
 			name := instance(c)
 			kept := keptGenerations(v, c)
-			for _, g := range kept {
+			volumes := slices.Clone(kept)
+			for _, k := range c.Kept {
+				if !k.Settled {
+					return fmt.Errorf("clone %s: kept generation %d is not settled", c.Name, k.Generation)
+				}
+				if !slices.Contains(volumes, k.Generation) {
+					volumes = append(volumes, k.Generation)
+				}
+			}
+			kept = slices.DeleteFunc(kept, c.IsKept)
+			if !c.KeptUntil.IsZero() && !slices.Contains(volumes, c.Generation) {
+				volumes = append(volumes, c.Generation)
+			}
+			for _, g := range volumes {
 				want = append(want, fmt.Sprintf("volume c-%s-%d", c.ID, g))
 			}
 			switch {
-			case c.State == state.CloneDeleting && len(kept) > 0:
+			case c.State == state.CloneDeleting && len(volumes) > 0:
 			case !slices.Equal(c.Trash, kept) || c.Next != 0 || len(c.Taking) > 0:
 				return fmt.Errorf("clone %s is %s with trash %v and next %d", c.Name, c.State, c.Trash, c.Next)
 			case c.State == state.CloneReady:
@@ -283,9 +296,14 @@ func keptGenerations(v *state.View, c state.Clone) []int64 {
 // that is deleted.
 func used(v *state.View, s state.Snapshot) bool {
 	for c := range v.Clones() {
-		if c.Snapshot == s.ID && !(c.State == state.CloneDeleting && c.ID == s.Clone) {
+		for _, k := range c.Kept {
+			if k.Snapshot == s.ID {
+				return true
+			}
+		}
+		if c.Snapshot == s.ID && !(c.State == state.CloneDeleting && c.KeptUntil.IsZero() && c.ID == s.Clone) {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(v.Snapshots(""), func(g state.Snapshot) bool { return g.Clone == "" && g.Parent == s.ID })
 }

@@ -13,7 +13,8 @@ const revivedTTL = time.Hour
 
 // UndoClone brings back what the last reset or the deletion of a clone replaced;
 // generation names an older one of what is kept, 0 the newest. What it replaces
-// in turn is kept, so that a second undo takes the first one back. errs.Precondition
+// in turn is kept, so that a second undo takes the first one back; one that names
+// the generation that the clone has already changes nothing. errs.Precondition
 // (NOTHING_TO_UNDO) if nothing is kept.
 func (p *Plane) UndoClone(ctx context.Context, name string, generation int64) (state.Clone, error) {
 	if err := p.open(ctx); err != nil {
@@ -39,7 +40,11 @@ func (p *Plane) UndoClone(ctx context.Context, name string, generation int64) (s
 		return u(n)
 	}
 	return p.ask(ctx, name, OpUndo, wait, func(_ *state.Tx, c *state.Clone) error {
-		if c.Next != 0 || c.Generation == 0 {
+		switch {
+		case generation != 0 && (c.Next == generation || c.Next == 0 && c.Generation == generation):
+			target = generation
+			return errUnchanged
+		case c.Next != 0 || c.Generation == 0:
 			return errBusy(*c)
 		}
 		k, err := choose(c, generation)
