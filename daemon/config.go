@@ -30,6 +30,7 @@ type Config struct {
 	Storage StorageConfig `yaml:"storage"`
 	Runtime RuntimeConfig `yaml:"runtime"`
 	Clones  ClonesConfig  `yaml:"clones"`
+	Undo    UndoConfig    `yaml:"undo"`
 
 	// ReconcileInterval is the time between two comparisons of what is wanted
 	// with what is there.
@@ -103,7 +104,19 @@ type ClonesConfig struct {
 	MaxTTL Duration `yaml:"max_ttl"`
 	// FreeFloor is the pool's free space below which nothing new is made:
 	// bytes ("20GiB") or a part of the pool ("5%").
-	FreeFloor Floor `yaml:"free_floor"`
+	FreeFloor PoolShare `yaml:"free_floor"`
+}
+
+// UndoConfig says what is kept of clones that are reset or deleted, for
+// clonectl undo. The oldest goes first, and all of it before a request is
+// refused for want of space.
+type UndoConfig struct {
+	// For is how long it is kept; 0s for not at all.
+	For Duration `yaml:"for"`
+	// Space is what all of it may take: bytes ("20GiB") or a part of the pool ("10%").
+	Space PoolShare `yaml:"space"`
+	// Expired: clones whose time is over are kept too.
+	Expired bool `yaml:"expired"`
 }
 
 // LogConfig says what is logged, to standard error.
@@ -137,8 +150,9 @@ func DefaultConfig() Config {
 			// Below the ports that Linux gives to outgoing connections, 32768 on
 			// (ip_local_port_range).
 			Ports:     Ports{First: 20000, Last: 29999},
-			FreeFloor: Floor{Percent: 5},
+			FreeFloor: PoolShare{Percent: 5},
 		},
+		Undo:              UndoConfig{For: Duration(24 * time.Hour), Space: PoolShare{Percent: 10}},
 		ReconcileInterval: Duration(10 * time.Second),
 		Log:               LogConfig{Level: "info", Format: "text"},
 	}

@@ -76,6 +76,7 @@ metrics_listen: ""
 storage: {driver: btrfs, btrfs: {pool_size: 1.5GiB}}
 runtime: {name: docker, docker: {host: unix:///run/d.sock}}
 clones: {address: "::1", ports: 5000-5001, max: 7, default_ttl: 24h, max_ttl: 48h, free_floor: 2GiB}
+undo: {for: 1h, space: 1GiB, expired: true}
 reconcile_interval: 500ms
 log: {level: debug, format: json}
 `))
@@ -87,7 +88,8 @@ log: {level: debug, format: json}
 		Storage: StorageConfig{Driver: "btrfs", Btrfs: BtrfsConfig{PoolSize: 3 << 29}},
 		Runtime: RuntimeConfig{Name: "docker", Docker: DockerConfig{Host: "unix:///run/d.sock"}},
 		Clones: ClonesConfig{Address: "::1", Ports: Ports{5000, 5001}, Max: 7, DefaultTTL: Duration(24 * time.Hour),
-			MaxTTL: Duration(48 * time.Hour), FreeFloor: Floor{Bytes: 2 << 30}},
+			MaxTTL: Duration(48 * time.Hour), FreeFloor: PoolShare{Bytes: 2 << 30}},
+		Undo:              UndoConfig{For: Duration(time.Hour), Space: PoolShare{Bytes: 1 << 30}, Expired: true},
 		ReconcileInterval: Duration(500 * time.Millisecond),
 		Log:               LogConfig{Level: "debug", Format: "json"},
 	}

@@ -21,14 +21,14 @@ type Duration time.Duration
 // Ports is a range of TCP ports, written "20000-29999".
 type Ports struct{ First, Last int }
 
-// Floor is an amount of free space: bytes ("20GiB") or a part of the whole ("5%").
-type Floor struct {
+// PoolShare is an amount of a pool's space: bytes ("20GiB") or a part of the whole ("5%").
+type PoolShare struct {
 	Bytes   int64
 	Percent float64
 }
 
-// Of returns the floor in bytes for a pool of the size.
-func (f Floor) Of(total int64) int64 {
+// Of returns it in bytes for a pool of the size.
+func (f PoolShare) Of(total int64) int64 {
 	return f.Bytes + int64(float64(total)*f.Percent/100)
 }
 
@@ -74,20 +74,20 @@ func (p *Ports) parse(text string) error {
 	return nil
 }
 
-func (f *Floor) parse(text string) error {
+func (f *PoolShare) parse(text string) error {
 	if part, ok := strings.CutSuffix(text, "%"); ok {
 		percent, err := strconv.ParseFloat(part, 64)
 		if err != nil || !(percent >= 0 && percent < 100) { // so written, it also refuses NaN
 			return fmt.Errorf("%q must be at least 0%% and less than 100%%", text)
 		}
-		*f = Floor{Percent: percent}
+		*f = PoolShare{Percent: percent}
 		return nil
 	}
 	var size Size
 	if err := size.parse(text); err != nil {
 		return fmt.Errorf("%q is neither a size such as 20GiB nor a part such as 5%%", text)
 	}
-	*f = Floor{Bytes: int64(size)}
+	*f = PoolShare{Bytes: int64(size)}
 	return nil
 }
 
@@ -101,7 +101,7 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error { return scalar(node, d.pa
 func (p *Ports) UnmarshalYAML(node ast.Node) error { return scalar(node, p.parse) }
 
 // UnmarshalYAML reads the value of a YAML node.
-func (f *Floor) UnmarshalYAML(node ast.Node) error { return scalar(node, f.parse) }
+func (f *PoolShare) UnmarshalYAML(node ast.Node) error { return scalar(node, f.parse) }
 
 // scalar parses a node's text; the error points at the node.
 func scalar(node ast.Node, parse func(string) error) error {

@@ -114,6 +114,9 @@ func (c Config) checkClones() error {
 	if longest := c.Clones.MaxTTL; longest > 0 && c.Clones.DefaultTTL > longest {
 		return errs.Fieldf("clones.default_ttl", "must not be longer than max_ttl")
 	}
+	if c.Undo.For < 0 {
+		return errs.Fieldf("undo.for", "must not be negative")
+	}
 	if c.ReconcileInterval <= 0 {
 		return errs.Fieldf("reconcile_interval", "must be more than 0s")
 	}

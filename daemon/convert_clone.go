@@ -58,6 +58,7 @@ func cloneToProto(c state.Clone, e control.Endpoint) *clonedv1.Clone {
 		},
 		Generation: c.Generation, Restarts: int32(c.Restarts), OomKills: int32(c.OOMKills),
 		Timings: timingsToProto(c.Timings), Revision: c.Revision,
+		Kept: keptToProto(c.Kept), KeptUntilTime: optionalTime(c.KeptUntil), Held: c.Held,
 	}
 }
 
@@ -82,6 +83,16 @@ func timingsToProto(timings []state.Timing) []*clonedv1.PhaseTiming {
 	list := make([]*clonedv1.PhaseTiming, 0, len(timings))
 	for _, t := range timings {
 		list = append(list, &clonedv1.PhaseTiming{Phase: t.Phase, Took: durationpb.New(t.Took)})
+	}
+	return list
+}
+
+func keptToProto(kept []state.KeptGeneration) []*clonedv1.KeptGeneration {
+	list := make([]*clonedv1.KeptGeneration, 0, len(kept))
+	for _, k := range kept {
+		list = append(list, &clonedv1.KeptGeneration{
+			Generation: k.Generation, Snapshot: k.Snapshot, ReplaceTime: timestamppb.New(k.Since), UntilTime: timestamppb.New(k.Until),
+		})
 	}
 	return list
 }

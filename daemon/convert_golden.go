@@ -19,6 +19,9 @@ func sourceFromProto(src *clonedv1.Source) state.GoldenSource {
 	case *clonedv1.Source_InPlace:
 		return state.GoldenSource{Kind: string(database.SourceInPlace),
 			Dataset: kind.InPlace.GetDataset(), DataDir: kind.InPlace.GetDataDir()}
+	case *clonedv1.Source_Clone:
+		return state.GoldenSource{Kind: string(database.SourceClone),
+			Clone: kind.Clone.GetName(), Snapshot: kind.Clone.GetSnapshot()}
 	}
 	return state.GoldenSource{} // which the control plane refuses
 }
@@ -34,6 +37,9 @@ func sourceToProto(src state.GoldenSource) *clonedv1.Source {
 	case database.SourceInPlace:
 		return &clonedv1.Source{Kind: &clonedv1.Source_InPlace{
 			InPlace: &clonedv1.InPlaceSource{Dataset: src.Dataset, DataDir: src.DataDir}}}
+	case database.SourceClone:
+		return &clonedv1.Source{Kind: &clonedv1.Source_Clone{
+			Clone: &clonedv1.CloneSource{Name: src.Clone, Snapshot: src.Snapshot}}}
 	}
 	return nil
 }

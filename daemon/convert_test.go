@@ -19,6 +19,7 @@ func TestSourcesRoundTrip(t *testing.T) {
 		{Kind: string(database.SourceDirectory), Directory: "/d"},
 		{Kind: string(database.SourceBaseBackup), ConnInfo: "host=x", PasswordFile: "/p"},
 		{Kind: string(database.SourceInPlace), Dataset: "tank/r", DataDir: "pg"},
+		{Kind: string(database.SourceClone), Clone: "dev", Snapshot: "v1"},
 	} {
 		if got := sourceFromProto(sourceToProto(src)); got != src {
 			t.Errorf("%+v became %+v", src, got)
@@ -67,6 +68,7 @@ func TestCloneToProto(t *testing.T) {
 	c := state.Clone{
 		ID: "i", Name: "n", Golden: "g", Snapshot: "s", Branch: "b", Owner: "o", Labels: map[string]string{"k": "v"},
 		Protect: true, State: state.CloneReady, Message: "m", Created: now, Expires: now, Generation: 2, Claimed: 2,
+		Held: true, Kept: []state.KeptGeneration{{Generation: 1, Snapshot: "s", Since: now, Until: now}}, KeptUntil: now,
 		Restarts: 1, OOMKills: 1, Timings: []state.Timing{{Phase: "start", Took: time.Second}}, Revision: 9,
 	}
 	e := control.Endpoint{Addr: "127.0.0.1", Port: 20000, Role: "r", Password: "secret", Database: "d",
@@ -83,7 +85,7 @@ func TestCloneToProto(t *testing.T) {
 		t.Errorf("got %v", full.GetEndpoint())
 	}
 	full.Usage = &clonedv1.Usage{}
-	for _, m := range []protoreflect.Message{full.ProtoReflect(), full.GetEndpoint().ProtoReflect()} {
+	for _, m := range []protoreflect.Message{full.ProtoReflect(), full.GetEndpoint().ProtoReflect(), full.GetKept()[0].ProtoReflect()} {
 		fields := m.Descriptor().Fields()
 		for i := range fields.Len() {
 			if !m.Has(fields.Get(i)) {

@@ -146,6 +146,7 @@ func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version strin
 		Addr: clones.Address, PortFirst: clones.Ports.First, PortLast: clones.Ports.Last,
 		MaxClones: clones.Max, FloorBytes: clones.FreeFloor.Of(space.Total),
 		DefaultTTL: time.Duration(clones.DefaultTTL), MaxTTL: time.Duration(clones.MaxTTL),
+		KeepFor: time.Duration(d.cfg.Undo.For), KeepBytes: d.cfg.Undo.Space.Of(space.Total), KeepExpired: d.cfg.Undo.Expired,
 		Key: d.inst.Key, ReconcileEvery: time.Duration(d.cfg.ReconcileInterval),
 	})
 }

@@ -44,7 +44,7 @@ func testConfig(t *testing.T) Config {
 	cfg.MetricsListen = freeAddr(t)
 	cfg.Storage.Driver, cfg.Runtime.Name = DriverDir, RuntimeProc
 	cfg.Clones.Ports = Ports{First: 24100, Last: 24199}
-	cfg.Clones.FreeFloor = Floor{Bytes: 1 << 20}
+	cfg.Clones.FreeFloor = PoolShare{Bytes: 1 << 20}
 	cfg.ReconcileInterval = Duration(time.Second)
 	return cfg
 }

@@ -25,19 +25,21 @@ type cloneService struct {
 }
 
 func (s *cloneService) plain(c state.Clone) *clonedv1.Clone {
+	if s.plane.IsHeld(c.ID) {
+		c.Expires = time.Time{}
+	}
 	return cloneToProto(c, s.plane.Endpoint(c))
 }
 
 func (s *cloneService) full(c state.Clone) *clonedv1.Clone {
-	e := s.plane.Endpoint(c)
-	return withCredentials(cloneToProto(c, e), c, e)
+	return withCredentials(s.plain(c), c, s.plane.Endpoint(c))
 }
 
 func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateCloneRequest) (*clonedv1.CreateCloneResponse, error) {
 	c, created, err := s.plane.CreateClone(ctx, control.CreateRequest{
 		Name: req.GetName(), Golden: req.GetGolden(), From: req.GetFrom(), Snapshot: req.GetSnapshot(),
 		Branch: req.GetBranch(), Owner: req.GetOwner(), Labels: req.GetLabels(),
-		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Wait: !req.GetNoWait(),
+		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Held: req.GetHeld(), Wait: !req.GetNoWait(),
 	})
 	if err != nil {
 		return nil, err
@@ -62,6 +64,13 @@ func (s *cloneService) GetClone(ctx context.Context, req *clonedv1.GetCloneReque
 }
 
 func (s *cloneService) ListClones(_ context.Context, req *clonedv1.ListClonesRequest) (*clonedv1.ListClonesResponse, error) {
+	if req.GetFilter().GetState() == clonedv1.CloneState_CLONE_STATE_DELETING {
+		resp := &clonedv1.ListClonesResponse{}
+		for _, c := range s.plane.DeletedClones(filterFromProto(req.GetFilter())) {
+			resp.Clones = append(resp.Clones, s.plain(c))
+		}
+		return resp, nil
+	}
 	size := int(req.GetPageSize())
 	if size == 0 {
 		size = defaultPage
@@ -106,12 +115,25 @@ func (s *cloneService) UpdateClone(ctx context.Context, req *clonedv1.UpdateClon
 
 func (s *cloneService) ResetClone(ctx context.Context, req *clonedv1.ResetCloneRequest) (*clonedv1.ResetCloneResponse, error) {
 	c, err := s.plane.ResetClone(ctx, control.ResetRequest{
-		Name: req.GetName(), Newest: req.GetNewest(), Snapshot: req.GetSnapshot(), Wait: !req.GetNoWait(),
+		Name: req.GetName(), Newest: req.GetNewest(), Snapshot: req.GetSnapshot(), Clone: req.GetClone(),
+		Now: req.GetNow(), Wait: !req.GetNoWait(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &clonedv1.ResetCloneResponse{Clone: s.full(c)}, nil
+}
+
+func (s *cloneService) UndoClone(ctx context.Context, req *clonedv1.UndoCloneRequest) (*clonedv1.UndoCloneResponse, error) {
+	c, err := s.plane.UndoClone(ctx, req.GetName(), req.GetGeneration())
+	if err != nil {
+		return nil, err
+	}
+	return &clonedv1.UndoCloneResponse{Clone: s.full(c)}, nil
+}
+
+func (s *cloneService) HoldClone(req *clonedv1.HoldCloneRequest, stream grpc.ServerStreamingServer[clonedv1.HoldCloneResponse]) error {
+	return s.plane.HoldClone(stream.Context(), req.GetName(), func() error { return stream.Send(&clonedv1.HoldCloneResponse{}) })
 }
 
 func (s *cloneService) SnapshotClone(ctx context.Context, req *clonedv1.SnapshotCloneRequest) (*clonedv1.SnapshotCloneResponse, error) {
@@ -161,11 +183,11 @@ func (s *cloneService) ResumeClone(ctx context.Context, req *clonedv1.ResumeClon
 }
 
 func (s *cloneService) DeleteClone(ctx context.Context, req *clonedv1.DeleteCloneRequest) (*clonedv1.DeleteCloneResponse, error) {
-	return &clonedv1.DeleteCloneResponse{}, s.plane.DeleteClone(ctx, req.GetName(), !req.GetNoWait())
+	return &clonedv1.DeleteCloneResponse{}, s.plane.DeleteClone(ctx, control.DeleteRequest{Name: req.GetName(), Now: req.GetNow(), Wait: !req.GetNoWait()})
 }
 
 func (s *cloneService) DeleteClones(ctx context.Context, req *clonedv1.DeleteClonesRequest) (*clonedv1.DeleteClonesResponse, error) {
-	deleted, skipped, err := s.plane.DeleteClones(ctx, filterFromProto(req.GetFilter()))
+	deleted, skipped, err := s.plane.DeleteClones(ctx, filterFromProto(req.GetFilter()), req.GetNow())
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,11 @@ import (
 )
 
 func newReset(a *app) *cobra.Command {
-	newest, to, output := false, "", ""
+	newest, now, to, output := false, false, "", ""
 	cmd := a.one("reset [NAME]", "Put a clone back to a snapshot; address and password stay",
 		"  clonectl reset dev\n  clonectl reset dev --newest      # the golden has been refreshed\n  clonectl reset dev --to before-migration",
 		func(ctx context.Context, c *client.Client, name string) error {
-			req := &clonedv1.ResetCloneRequest{Name: name}
+			req := &clonedv1.ResetCloneRequest{Name: name, Now: now}
 			switch {
 			case to != "" && newest:
 				return errs.Fieldf("to", "--to and --newest exclude each other")
@@ -38,6 +38,7 @@ func newReset(a *app) *cobra.Command {
 		})
 	cmd.Flags().BoolVar(&newest, "newest", false, "to the golden's newest snapshot, not the one it came from")
 	cmd.Flags().StringVar(&to, "to", "", "to this snapshot (see clonectl log)")
+	nowFlag(cmd, &now)
 	a.complete(cmd, "to", a.completeLineage)
 	outputFlag(cmd, &output)
 	return cmd

@@ -26,10 +26,16 @@ func state(c *clonedv1.Clone) string {
 }
 
 func expires(c *clonedv1.Clone) string {
-	if c.GetExpireTime() == nil {
+	at := c.GetExpireTime()
+	switch {
+	case c.GetKeptUntilTime() != nil: // deleted
+		at = c.GetKeptUntilTime()
+	case at == nil && c.GetHeld():
+		return "held"
+	case at == nil:
 		return "never"
 	}
-	left := time.Until(c.GetExpireTime().AsTime())
+	left := time.Until(at.AsTime())
 	if left < 0 {
 		return "now"
 	}
@@ -77,6 +83,7 @@ func (a *app) printClone(c *clonedv1.Clone, output string) error {
 		[2]string{"Labels", labels(c)},
 		[2]string{"Age", age(c)},
 		[2]string{"Expires", expires(c)},
+		[2]string{"Kept", keptText(c)},
 		[2]string{"Space", usage},
 		[2]string{"Restarts", restarts},
 		[2]string{"Took", phases(c)},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cloned-db/cloned/errs"
@@ -54,4 +55,29 @@ func (f *fake) GetTree(context.Context, *clonedv1.GetTreeRequest) (*clonedv1.Get
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &clonedv1.GetTreeResponse{Nodes: f.nodes}, nil
+}
+
+func (f *fake) UndoClone(_ context.Context, req *clonedv1.UndoCloneRequest) (*clonedv1.UndoCloneResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.undos = append(f.undos, req)
+	c, ok := f.clones[req.Name]
+	if !ok {
+		c = f.put(req.Name) // it was deleted
+	} else {
+		c.Generation = req.Generation
+	}
+	return &clonedv1.UndoCloneResponse{Clone: c}, nil
+}
+
+// HoldClone lasts until its caller goes, as long as the clone is there.
+func (f *fake) HoldClone(req *clonedv1.HoldCloneRequest, stream grpc.ServerStreamingServer[clonedv1.HoldCloneResponse]) error {
+	if err := stream.Send(&clonedv1.HoldCloneResponse{}); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.holds = append(f.holds, req.Name)
+	f.mu.Unlock()
+	<-stream.Context().Done()
+	return stream.Context().Err()
 }

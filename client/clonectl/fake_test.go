@@ -36,6 +36,9 @@ type fake struct {
 	resets  []*clonedv1.ResetCloneRequest
 	taken   []*clonedv1.Snapshot // newest first
 	dropped []string
+	undos   []*clonedv1.UndoCloneRequest
+	deletes []*clonedv1.DeleteCloneRequest
+	holds   []string
 	nodes   []*clonedv1.TreeNode
 }
 
@@ -135,6 +138,7 @@ func (f *fake) DeleteClone(_ context.Context, req *clonedv1.DeleteCloneRequest) 
 	if _, ok := f.clones[req.Name]; !ok {
 		return nil, errs.New(errs.NotFound, "NO_CLONE", "no clone named %s", req.Name)
 	}
+	f.deletes = append(f.deletes, req)
 	delete(f.clones, req.Name)
 	return &clonedv1.DeleteCloneResponse{}, nil
 }

@@ -23,12 +23,12 @@ func newGolden(a *app) *cobra.Command {
 }
 
 type goldenOptions struct {
-	directory, server, passwordFile, dataset, dataDir string
-	image, database, memory, shm                      string
-	settings                                          []string
-	cpus                                              float64
-	pids                                              int64
-	durable, vacuum                                   bool
+	directory, server, passwordFile, dataset, dataDir, clone string
+	image, database, memory, shm                             string
+	settings                                                 []string
+	cpus                                                     float64
+	pids                                                     int64
+	durable, vacuum                                          bool
 }
 
 func newGoldenCreate(a *app) *cobra.Command {
@@ -36,11 +36,12 @@ func newGoldenCreate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a golden and its first snapshot",
 		Long: `Makes a golden of a stopped data directory on the daemon's host, of a running
-server, or of a dataset in which a server writes. If it fails or is interrupted,
-nothing is left of it.`,
+server, of a dataset in which a server writes, or of a clone. If it fails or is
+interrupted, nothing is left of it.`,
 		Example: `  clonectl golden create shop --from-server 'host=db1 user=replicator' --password-file /etc/cloned/shop.pw
   clonectl golden create shop --from-directory /srv/stopped/15/main
-  clonectl golden create shop --in-place tank/replica --data-dir 15/main`,
+  clonectl golden create shop --in-place tank/replica --data-dir 15/main
+  clonectl golden create curated --from-clone dev@masked`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req, err := o.request(args[0])
@@ -60,6 +61,8 @@ nothing is left of it.`,
 	f.StringVar(&o.passwordFile, "password-file", "", "file on the daemon's host with the server's password")
 	f.StringVar(&o.dataset, "in-place", "", "dataset in which another server writes: ZFS name, or path of a btrfs subvolume")
 	f.StringVar(&o.dataDir, "data-dir", "", "data directory inside the dataset (default: its root)")
+	f.StringVar(&o.clone, "from-clone", "", "clone to publish, CLONE or CLONE@SNAPSHOT; it gives the options that are not given")
+	a.complete(cmd, "from-clone", a.completeClones)
 	f.StringVar(&o.image, "image", "", "image that runs clones (default: the official one of the data's version)")
 	f.StringVar(&o.database, "database", "", "database that URLs name (default: the only one, or the largest)")
 	f.StringArrayVar(&o.settings, "set", nil, "server setting of clones, NAME=VALUE; may be repeated")
@@ -75,13 +78,13 @@ nothing is left of it.`,
 
 func (o *goldenOptions) request(name string) (*clonedv1.CreateGoldenRequest, error) {
 	sources := 0
-	for _, given := range []string{o.directory, o.server, o.dataset} {
+	for _, given := range []string{o.directory, o.server, o.dataset, o.clone} {
 		if given != "" {
 			sources++
 		}
 	}
 	if sources != 1 {
-		return nil, errs.Fieldf("source", "give one of --from-directory, --from-server and --in-place")
+		return nil, errs.Fieldf("source", "give one of --from-directory, --from-server, --in-place and --from-clone")
 	}
 	memory, err := byteSize("memory", o.memory)
 	if err != nil {
@@ -107,6 +110,9 @@ func (o *goldenOptions) request(name string) (*clonedv1.CreateGoldenRequest, err
 		req.Source.Kind = &clonedv1.Source_Directory{Directory: &clonedv1.DirectorySource{Path: o.directory}}
 	case o.server != "":
 		req.Source.Kind = &clonedv1.Source_BaseBackup{BaseBackup: &clonedv1.BaseBackupSource{Conninfo: o.server, PasswordFile: o.passwordFile}}
+	case o.clone != "":
+		name, at, _ := strings.Cut(o.clone, "@")
+		req.Source.Kind = &clonedv1.Source_Clone{Clone: &clonedv1.CloneSource{Name: name, Snapshot: at}}
 	default:
 		req.Source.Kind = &clonedv1.Source_InPlace{InPlace: &clonedv1.InPlaceSource{Dataset: o.dataset, DataDir: o.dataDir}}
 	}
@@ -237,6 +243,8 @@ func source(s *clonedv1.Source) string {
 		return k.BaseBackup.GetConninfo()
 	case *clonedv1.Source_InPlace:
 		return "in place: " + k.InPlace.GetDataset()
+	case *clonedv1.Source_Clone:
+		return strings.TrimSuffix("clone "+k.Clone.GetName()+"@"+k.Clone.GetSnapshot(), "@")
 	}
 	return "-"
 }

@@ -53,12 +53,13 @@ func (o *filterOptions) filter() (*clonedv1.CloneFilter, error) {
 }
 
 func newList(a *app) *cobra.Command {
-	o, output := &filterOptions{}, ""
+	o, output, deleted := &filterOptions{}, "", false
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List clones", Args: cobra.NoArgs,
 		Example: `  clonectl ls
   clonectl ls -l pr=42 -o json
-  clonectl ls --state crashed -o name`,
+  clonectl ls --state crashed -o name
+  clonectl ls --deleted           # what clonectl undo can bring back`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, c, err := a.dial(cmd.Context())
 			if err != nil {
@@ -68,6 +69,9 @@ func newList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if deleted {
+				f.State = clonedv1.CloneState_CLONE_STATE_DELETING
+			}
 			list, err := allClones(ctx, c, f)
 			if err != nil {
 				return err
@@ -76,6 +80,8 @@ func newList(a *app) *cobra.Command {
 		},
 	}
 	o.flags(a, cmd)
+	cmd.Flags().BoolVar(&deleted, "deleted", false, "those that were deleted and can be brought back")
+	cmd.MarkFlagsMutuallyExclusive("deleted", "state")
 	outputFlag(cmd, &output, "name")
 	return cmd
 }

@@ -15,11 +15,12 @@ import (
 )
 
 func newRemove(a *app) *cobra.Command {
-	o, yes, noWait := &filterOptions{}, false, false
+	o, yes, noWait, now := &filterOptions{}, false, false, false
 	cmd := &cobra.Command{
 		Use: "rm NAME… | -l KEY=VALUE", Aliases: []string{"delete"}, Short: "Delete clones",
-		Long: `Deletes the clones named, or all that are selected. Protected ones stay. Unlike
-other commands it never takes the name from the Git branch.`,
+		Long: `Deletes the clones named, or all that are selected. Protected ones stay. For a
+while clonectl undo brings them back. Unlike other commands it never takes the
+name from the Git branch.`,
 		Example:           "  clonectl rm dev\n  clonectl rm -l pr=42 --yes",
 		ValidArgsFunction: a.completeClones,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,11 +37,11 @@ other commands it never takes the name from the Git branch.`,
 				return err
 			}
 			if selected {
-				return a.removeSelected(ctx, c, f, yes)
+				return a.removeSelected(ctx, c, f, yes, now)
 			}
 			var all []error
 			for _, name := range args {
-				if _, err := c.Clones.DeleteClone(ctx, &clonedv1.DeleteCloneRequest{Name: name, NoWait: noWait}); err != nil {
+				if _, err := c.Clones.DeleteClone(ctx, &clonedv1.DeleteCloneRequest{Name: name, NoWait: noWait, Now: now}); err != nil {
 					all = append(all, err)
 					continue
 				}
@@ -51,11 +52,12 @@ other commands it never takes the name from the Git branch.`,
 	}
 	o.flags(a, cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before a selection is removed")
+	nowFlag(cmd, &now)
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return before all their parts have gone")
 	return cmd
 }
 
-func (a *app) removeSelected(ctx context.Context, c *client.Client, f *clonedv1.CloneFilter, yes bool) error {
+func (a *app) removeSelected(ctx context.Context, c *client.Client, f *clonedv1.CloneFilter, yes, now bool) error {
 	list, err := allClones(ctx, c, f)
 	if err != nil {
 		return err
@@ -73,7 +75,7 @@ func (a *app) removeSelected(ctx context.Context, c *client.Client, f *clonedv1.
 			return err
 		}
 	}
-	resp, err := c.Clones.DeleteClones(ctx, &clonedv1.DeleteClonesRequest{Filter: f})
+	resp, err := c.Clones.DeleteClones(ctx, &clonedv1.DeleteClonesRequest{Filter: f, Now: now})
 	if err != nil {
 		return err
 	}

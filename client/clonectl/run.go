@@ -10,24 +10,11 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
-
-	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/cloned-db/cloned/client"
 	"github.com/cloned-db/cloned/errs"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
-)
-
-const (
-	// runTTL is the life of a clone for one command, extended every runBeat while
-	// the command runs: if we are killed, the daemon collects it.
-	runTTL  = 3 * time.Minute
-	runBeat = time.Minute
-	// removeWithin bounds the removal at the end, whatever ended the command.
-	removeWithin = 30 * time.Second
+	"github.com/spf13/cobra"
 )
 
 func newRun(a *app) *cobra.Command {
@@ -37,15 +24,15 @@ func newRun(a *app) *cobra.Command {
 		Short: "Run a command with a clone for its life",
 		Long: `Makes a clone, runs the command with DATABASE_URL and PGHOST, PGPORT, PGUSER,
 PGPASSWORD and PGDATABASE set, removes the clone whatever happens, and exits with
-the command's exit code. If clonectl itself is killed, the clone goes a few
-minutes later.`,
+the command's exit code. If clonectl itself is killed, the clone goes a minute
+later.`,
 		Example: `  clonectl run -- make test
   clonectl run --golden shop -- psql -c 'SELECT count(*) FROM orders'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runRun(cmd.Context(), o, args) },
 	}
 	o.flags(a, cmd)
-	_ = cmd.Flags().MarkHidden("ttl")
+	_ = cmd.Flags().MarkHidden("ttl") // it lives as long as the command
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }
@@ -58,29 +45,32 @@ func (a *app) runRun(ctx context.Context, o *createOptions, argv []string) (err 
 	if err != nil {
 		return err
 	}
-	o.ttl = runTTL.String()
 	req, err := o.request(ctx, c, "run-"+strings.ToLower(rand.Text()[:10]))
 	if err != nil {
 		return err
 	}
-	// From here on the clone may exist, even if the answer never comes.
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
-		defer cancel()
-		_, removeErr := c.Clones.DeleteClone(ctx, &clonedv1.DeleteCloneRequest{Name: req.Name, NoWait: true})
-		if removeErr != nil && !errs.Is(removeErr, errs.NotFound) {
-			fmt.Fprintf(a.err, "warning: clone %s was not removed, and expires in %s: %v\n", req.Name, runTTL, removeErr)
-		}
-	}()
-	clone, _, err := a.create(ctx, c, req)
+	lease, err := a.lease(ctx, c, req)
 	if err != nil {
 		return err
 	}
-	return a.runWith(ctx, c, clone, argv)
+	defer a.release(lease)
+	return a.runWith(ctx, lease.Clone, argv)
 }
 
-// runWith runs the command with the clone, and keeps the clone alive.
-func (a *app) runWith(ctx context.Context, c *client.Client, clone *clonedv1.Clone, argv []string) error {
+// lease makes a clone that lives as long as we do.
+func (a *app) lease(ctx context.Context, c *client.Client, req *clonedv1.CreateCloneRequest) (*client.Lease, error) {
+	defer a.waiting("waiting for " + req.GetName())()
+	return c.Lease(ctx, req)
+}
+
+func (a *app) release(lease *client.Lease) {
+	if err := lease.Release(); err != nil {
+		fmt.Fprintf(a.err, "warning: clone %s was not removed, and expires in a minute: %v\n", lease.Clone.GetName(), err)
+	}
+}
+
+// runWith runs the command with the clone.
+func (a *app) runWith(ctx context.Context, clone *clonedv1.Clone, argv []string) error {
 	// Not bound to the context: signals are passed on, and the command decides
 	// when it ends.
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -97,8 +87,6 @@ func (a *app) runWith(ctx context.Context, c *client.Client, clone *clonedv1.Clo
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	beat := time.NewTicker(runBeat)
-	defer beat.Stop()
 	done := ctx.Done()
 	for {
 		select {
@@ -114,22 +102,7 @@ func (a *app) runWith(ctx context.Context, c *client.Client, clone *clonedv1.Clo
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				_ = cmd.Process.Kill()
 			}
-		case <-beat.C:
-			a.extend(ctx, c, clone.GetName())
 		}
-	}
-}
-
-// extend lets the clone live on. A daemon that is away for a moment is no
-// reason to disturb the command: there is another beat before the clone expires.
-func (a *app) extend(ctx context.Context, c *client.Client, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runBeat/2)
-	defer cancel()
-	_, err := c.Clones.UpdateClone(ctx, &clonedv1.UpdateCloneRequest{
-		Name: name, Ttl: durationpb.New(runTTL), UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"ttl"}},
-	})
-	if err != nil {
-		fmt.Fprintf(a.err, "warning: clone %s could not be extended: %v\n", name, err)
 	}
 }
 

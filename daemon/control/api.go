@@ -36,7 +36,7 @@ type CreateRequest struct {
 
 // CloneUpdate changes attributes of a clone; nil fields stay.
 type CloneUpdate struct {
-	// TTL counts from now; 0 means for ever.
+	// TTL counts from now; 0 means for ever. A clone that was held is no longer.
 	TTL     *time.Duration
 	Protect *bool
 	// SetLabels and RemoveLabels change single labels.

@@ -52,7 +52,7 @@ func (p *Plane) UpdateClone(ctx context.Context, name string, u CloneUpdate) (st
 				WithHint("read it again and repeat the change")
 		}
 		if u.TTL != nil {
-			c.Expires = p.expiry(*u.TTL)
+			c.Expires, c.Held = p.expiry(*u.TTL), false
 		}
 		if u.Protect != nil {
 			c.Protect = *u.Protect

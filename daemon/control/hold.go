@@ -16,7 +16,7 @@ const HoldGrace = time.Minute
 // called once it does. errs.Precondition (NOT_HELD) for a clone with another
 // lease. It returns nil when ctx has ended, and errs.NotFound when the clone was
 // deleted.
-func (p *Plane) HoldClone(ctx context.Context, name string, held func(state.Clone) error) error {
+func (p *Plane) HoldClone(ctx context.Context, name string, held func() error) error {
 	c, err := p.GetClone(name)
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (p *Plane) HoldClone(ctx context.Context, name string, held func(state.Clon
 		p.owners.wake(cloneKey(c.ID))
 	}()
 	p.owners.wake(cloneKey(c.ID))
-	if err := held(c); err != nil {
+	if err := held(); err != nil {
 		return err
 	}
 	gone := p.waiters.add(cloneKey(c.ID), func(n news) (bool, error) {
@@ -70,7 +70,7 @@ func (p *Plane) IsHeld(id string) bool {
 func (p *Plane) letGo(id string) {
 	err := p.store.Update(func(tx *state.Tx) error {
 		c, ok := tx.Clone(id)
-		if !ok || c.State == state.CloneDeleting || c.Generation == 0 {
+		if !ok || c.State == state.CloneDeleting || c.Generation == 0 || !c.Held {
 			return errStale
 		}
 		c.Expires = p.now().Round(0).Add(HoldGrace)

@@ -53,7 +53,8 @@ func lineage(v *state.View, c state.Clone) []state.Snapshot {
 }
 
 // inLineage returns the snapshot of a clone's lineage that a user means: the
-// clone's own of that name, else the one of that ID.
+// clone's own of that name, else the one of that ID, which may be one that is not
+// shown.
 func inLineage(v *state.View, c state.Clone, ref string) (state.Snapshot, error) {
 	all := lineage(v, c)
 	for _, s := range all {
@@ -62,6 +63,11 @@ func inLineage(v *state.View, c state.Clone, ref string) (state.Snapshot, error)
 		}
 	}
 	for _, s := range all {
+		if s.ID == ref {
+			return s, nil
+		}
+	}
+	for s, ok := v.Snapshot(c.Snapshot); ok; s, ok = v.Snapshot(s.Parent) {
 		if s.ID == ref {
 			return s, nil
 		}

@@ -362,7 +362,7 @@ func TestHold(t *testing.T) {
 		ctx, cancel := context.WithCancel(r.ctx())
 		began, ended := make(chan struct{}), make(chan error, 1)
 		go func() {
-			ended <- r.plane.HoldClone(ctx, "main", func(state.Clone) error { close(began); return nil })
+			ended <- r.plane.HoldClone(ctx, "main", func() error { close(began); return nil })
 		}()
 		<-began
 		return func() {

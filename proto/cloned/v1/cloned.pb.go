@@ -213,7 +213,7 @@ func (x TreeNode_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TreeNode_Kind.Descriptor instead.
 func (TreeNode_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57, 0}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{63, 0}
 }
 
 // Clone is a private, writable database on a thin clone of a golden.
@@ -248,7 +248,13 @@ type Clone struct {
 	// Grows with each change of any clone.
 	Revision uint64 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Only filled by GetClone.
-	Usage         *Usage `protobuf:"bytes,19,opt,name=usage,proto3" json:"usage,omitempty"`
+	Usage *Usage `protobuf:"bytes,19,opt,name=usage,proto3" json:"usage,omitempty"`
+	// What UndoClone can bring back, oldest first.
+	Kept []*KeptGeneration `protobuf:"bytes,20,rep,name=kept,proto3" json:"kept,omitempty"`
+	// Of a deleted clone: until when UndoClone can bring it back.
+	KeptUntilTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=kept_until_time,json=keptUntilTime,proto3" json:"kept_until_time,omitempty"`
+	// It lives while it is held; expire_time is only set while nobody holds it.
+	Held          bool `protobuf:"varint,22,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +422,98 @@ func (x *Clone) GetUsage() *Usage {
 	return nil
 }
 
+func (x *Clone) GetKept() []*KeptGeneration {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
+func (x *Clone) GetKeptUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.KeptUntilTime
+	}
+	return nil
+}
+
+func (x *Clone) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+// KeptGeneration is a state of a clone that a reset replaced.
+type KeptGeneration struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Generation int64                  `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The snapshot that it came from.
+	Snapshot    string                 `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	ReplaceTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=replace_time,json=replaceTime,proto3" json:"replace_time,omitempty"`
+	// When it is forgotten.
+	UntilTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until_time,json=untilTime,proto3" json:"until_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptGeneration) Reset() {
+	*x = KeptGeneration{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptGeneration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptGeneration) ProtoMessage() {}
+
+func (x *KeptGeneration) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptGeneration.ProtoReflect.Descriptor instead.
+func (*KeptGeneration) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *KeptGeneration) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *KeptGeneration) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *KeptGeneration) GetReplaceTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReplaceTime
+	}
+	return nil
+}
+
+func (x *KeptGeneration) GetUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntilTime
+	}
+	return nil
+}
+
 // Endpoint is how a clone is reached.
 type Endpoint struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -432,7 +530,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[1]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +542,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[1]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +555,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{1}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Endpoint) GetAddress() string {
@@ -513,7 +611,7 @@ type PhaseTiming struct {
 
 func (x *PhaseTiming) Reset() {
 	*x = PhaseTiming{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[2]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +623,7 @@ func (x *PhaseTiming) String() string {
 func (*PhaseTiming) ProtoMessage() {}
 
 func (x *PhaseTiming) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[2]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +636,7 @@ func (x *PhaseTiming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTiming.ProtoReflect.Descriptor instead.
 func (*PhaseTiming) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{2}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PhaseTiming) GetPhase() string {
@@ -568,7 +666,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[3]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +678,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[3]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +691,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{3}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Usage) GetUniqueBytes() int64 {
@@ -625,7 +723,7 @@ type CloneFilter struct {
 
 func (x *CloneFilter) Reset() {
 	*x = CloneFilter{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[4]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +735,7 @@ func (x *CloneFilter) String() string {
 func (*CloneFilter) ProtoMessage() {}
 
 func (x *CloneFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[4]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +748,7 @@ func (x *CloneFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloneFilter.ProtoReflect.Descriptor instead.
 func (*CloneFilter) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{4}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CloneFilter) GetGolden() string {
@@ -708,6 +806,9 @@ type CreateCloneRequest struct {
 	// Return at once; the clone is then in state creating. By default the answer
 	// comes when it is ready, and a clone that fails is removed.
 	NoWait bool `protobuf:"varint,10,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// It lives while somebody holds it (HoldClone), and a minute longer. Excludes
+	// ttl and protect.
+	Held bool `protobuf:"varint,12,opt,name=held,proto3" json:"held,omitempty"`
 	// The clone to fork; empty with golden.
 	From          string `protobuf:"bytes,11,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -716,7 +817,7 @@ type CreateCloneRequest struct {
 
 func (x *CreateCloneRequest) Reset() {
 	*x = CreateCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[5]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +829,7 @@ func (x *CreateCloneRequest) String() string {
 func (*CreateCloneRequest) ProtoMessage() {}
 
 func (x *CreateCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[5]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +842,7 @@ func (x *CreateCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCloneRequest.ProtoReflect.Descriptor instead.
 func (*CreateCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{5}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateCloneRequest) GetName() string {
@@ -814,6 +915,13 @@ func (x *CreateCloneRequest) GetNoWait() bool {
 	return false
 }
 
+func (x *CreateCloneRequest) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
 func (x *CreateCloneRequest) GetFrom() string {
 	if x != nil {
 		return x.From
@@ -832,7 +940,7 @@ type CreateCloneResponse struct {
 
 func (x *CreateCloneResponse) Reset() {
 	*x = CreateCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[6]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +952,7 @@ func (x *CreateCloneResponse) String() string {
 func (*CreateCloneResponse) ProtoMessage() {}
 
 func (x *CreateCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[6]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +965,7 @@ func (x *CreateCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCloneResponse.ProtoReflect.Descriptor instead.
 func (*CreateCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{6}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateCloneResponse) GetClone() *Clone {
@@ -883,7 +991,7 @@ type GetCloneRequest struct {
 
 func (x *GetCloneRequest) Reset() {
 	*x = GetCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[7]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1003,7 @@ func (x *GetCloneRequest) String() string {
 func (*GetCloneRequest) ProtoMessage() {}
 
 func (x *GetCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[7]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1016,7 @@ func (x *GetCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneRequest.ProtoReflect.Descriptor instead.
 func (*GetCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{7}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetCloneRequest) GetName() string {
@@ -927,7 +1035,7 @@ type GetCloneResponse struct {
 
 func (x *GetCloneResponse) Reset() {
 	*x = GetCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[8]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1047,7 @@ func (x *GetCloneResponse) String() string {
 func (*GetCloneResponse) ProtoMessage() {}
 
 func (x *GetCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[8]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1060,7 @@ func (x *GetCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneResponse.ProtoReflect.Descriptor instead.
 func (*GetCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{8}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetCloneResponse) GetClone() *Clone {
@@ -963,8 +1071,10 @@ func (x *GetCloneResponse) GetClone() *Clone {
 }
 
 type ListClonesRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Filter *CloneFilter           `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With state deleting: deleted clones that UndoClone can bring back, all on one
+	// page. Without a state those are left out.
+	Filter *CloneFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// 0 for 100; at most 1000.
 	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -974,7 +1084,7 @@ type ListClonesRequest struct {
 
 func (x *ListClonesRequest) Reset() {
 	*x = ListClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[9]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1096,7 @@ func (x *ListClonesRequest) String() string {
 func (*ListClonesRequest) ProtoMessage() {}
 
 func (x *ListClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[9]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1109,7 @@ func (x *ListClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClonesRequest.ProtoReflect.Descriptor instead.
 func (*ListClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{9}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListClonesRequest) GetFilter() *CloneFilter {
@@ -1034,7 +1144,7 @@ type ListClonesResponse struct {
 
 func (x *ListClonesResponse) Reset() {
 	*x = ListClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[10]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1156,7 @@ func (x *ListClonesResponse) String() string {
 func (*ListClonesResponse) ProtoMessage() {}
 
 func (x *ListClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[10]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1169,7 @@ func (x *ListClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClonesResponse.ProtoReflect.Descriptor instead.
 func (*ListClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{10}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListClonesResponse) GetClones() []*Clone {
@@ -1081,7 +1191,8 @@ type UpdateCloneRequest struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Which of "ttl" and "protect" are meant. Labels are always applied.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	// From now; unset with "ttl" in the mask: it never expires.
+	// From now; unset with "ttl" in the mask: it never expires. A clone that is held
+	// lives that long instead.
 	Ttl          *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	Protect      bool                 `protobuf:"varint,4,opt,name=protect,proto3" json:"protect,omitempty"`
 	SetLabels    map[string]string    `protobuf:"bytes,5,rep,name=set_labels,json=setLabels,proto3" json:"set_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1094,7 +1205,7 @@ type UpdateCloneRequest struct {
 
 func (x *UpdateCloneRequest) Reset() {
 	*x = UpdateCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[11]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1217,7 @@ func (x *UpdateCloneRequest) String() string {
 func (*UpdateCloneRequest) ProtoMessage() {}
 
 func (x *UpdateCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[11]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1230,7 @@ func (x *UpdateCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCloneRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{11}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateCloneRequest) GetName() string {
@@ -1180,7 +1291,7 @@ type UpdateCloneResponse struct {
 
 func (x *UpdateCloneResponse) Reset() {
 	*x = UpdateCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[12]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1303,7 @@ func (x *UpdateCloneResponse) String() string {
 func (*UpdateCloneResponse) ProtoMessage() {}
 
 func (x *UpdateCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[12]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1316,7 @@ func (x *UpdateCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCloneResponse.ProtoReflect.Descriptor instead.
 func (*UpdateCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{12}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateCloneResponse) GetClone() *Clone {
@@ -1222,15 +1333,18 @@ type ResetCloneRequest struct {
 	//
 	//	*ResetCloneRequest_Snapshot
 	//	*ResetCloneRequest_Newest
-	To            isResetCloneRequest_To `protobuf_oneof:"to"`
-	NoWait        bool                   `protobuf:"varint,4,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	//	*ResetCloneRequest_Clone
+	To     isResetCloneRequest_To `protobuf_oneof:"to"`
+	NoWait bool                   `protobuf:"varint,4,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// What is replaced is not kept: UndoClone can't bring it back.
+	Now           bool `protobuf:"varint,6,opt,name=now,proto3" json:"now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResetCloneRequest) Reset() {
 	*x = ResetCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[13]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1356,7 @@ func (x *ResetCloneRequest) String() string {
 func (*ResetCloneRequest) ProtoMessage() {}
 
 func (x *ResetCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[13]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1369,7 @@ func (x *ResetCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetCloneRequest.ProtoReflect.Descriptor instead.
 func (*ResetCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{13}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetCloneRequest) GetName() string {
@@ -1290,9 +1404,25 @@ func (x *ResetCloneRequest) GetNewest() bool {
 	return false
 }
 
+func (x *ResetCloneRequest) GetClone() string {
+	if x != nil {
+		if x, ok := x.To.(*ResetCloneRequest_Clone); ok {
+			return x.Clone
+		}
+	}
+	return ""
+}
+
 func (x *ResetCloneRequest) GetNoWait() bool {
 	if x != nil {
 		return x.NoWait
+	}
+	return false
+}
+
+func (x *ResetCloneRequest) GetNow() bool {
+	if x != nil {
+		return x.Now
 	}
 	return false
 }
@@ -1311,9 +1441,16 @@ type ResetCloneRequest_Newest struct {
 	Newest bool `protobuf:"varint,3,opt,name=newest,proto3,oneof"`
 }
 
+type ResetCloneRequest_Clone struct {
+	// The present state of that clone, which is of the same golden.
+	Clone string `protobuf:"bytes,5,opt,name=clone,proto3,oneof"`
+}
+
 func (*ResetCloneRequest_Snapshot) isResetCloneRequest_To() {}
 
 func (*ResetCloneRequest_Newest) isResetCloneRequest_To() {}
+
+func (*ResetCloneRequest_Clone) isResetCloneRequest_To() {}
 
 type ResetCloneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1324,7 +1461,7 @@ type ResetCloneResponse struct {
 
 func (x *ResetCloneResponse) Reset() {
 	*x = ResetCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[14]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1473,7 @@ func (x *ResetCloneResponse) String() string {
 func (*ResetCloneResponse) ProtoMessage() {}
 
 func (x *ResetCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[14]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1486,7 @@ func (x *ResetCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetCloneResponse.ProtoReflect.Descriptor instead.
 func (*ResetCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{14}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResetCloneResponse) GetClone() *Clone {
@@ -1357,6 +1494,184 @@ func (x *ResetCloneResponse) GetClone() *Clone {
 		return x.Clone
 	}
 	return nil
+}
+
+type UndoCloneRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Which of what is kept; 0 for the newest. If the clone has that generation
+	// already, nothing changes.
+	Generation    int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoCloneRequest) Reset() {
+	*x = UndoCloneRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoCloneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoCloneRequest) ProtoMessage() {}
+
+func (x *UndoCloneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoCloneRequest.ProtoReflect.Descriptor instead.
+func (*UndoCloneRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *UndoCloneRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UndoCloneRequest) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+type UndoCloneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Clone         *Clone                 `protobuf:"bytes,1,opt,name=clone,proto3" json:"clone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoCloneResponse) Reset() {
+	*x = UndoCloneResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoCloneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoCloneResponse) ProtoMessage() {}
+
+func (x *UndoCloneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoCloneResponse.ProtoReflect.Descriptor instead.
+func (*UndoCloneResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UndoCloneResponse) GetClone() *Clone {
+	if x != nil {
+		return x.Clone
+	}
+	return nil
+}
+
+type HoldCloneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldCloneRequest) Reset() {
+	*x = HoldCloneRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldCloneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldCloneRequest) ProtoMessage() {}
+
+func (x *HoldCloneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldCloneRequest.ProtoReflect.Descriptor instead.
+func (*HoldCloneRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HoldCloneRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type HoldCloneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldCloneResponse) Reset() {
+	*x = HoldCloneResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldCloneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldCloneResponse) ProtoMessage() {}
+
+func (x *HoldCloneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldCloneResponse.ProtoReflect.Descriptor instead.
+func (*HoldCloneResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{19}
 }
 
 type SnapshotCloneRequest struct {
@@ -1373,7 +1688,7 @@ type SnapshotCloneRequest struct {
 
 func (x *SnapshotCloneRequest) Reset() {
 	*x = SnapshotCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1700,7 @@ func (x *SnapshotCloneRequest) String() string {
 func (*SnapshotCloneRequest) ProtoMessage() {}
 
 func (x *SnapshotCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[15]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1713,7 @@ func (x *SnapshotCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCloneRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{15}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotCloneRequest) GetName() string {
@@ -1440,7 +1755,7 @@ type SnapshotCloneResponse struct {
 
 func (x *SnapshotCloneResponse) Reset() {
 	*x = SnapshotCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1767,7 @@ func (x *SnapshotCloneResponse) String() string {
 func (*SnapshotCloneResponse) ProtoMessage() {}
 
 func (x *SnapshotCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1780,7 @@ func (x *SnapshotCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCloneResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{16}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotCloneResponse) GetSnapshot() *Snapshot {
@@ -1491,7 +1806,7 @@ type GetLineageRequest struct {
 
 func (x *GetLineageRequest) Reset() {
 	*x = GetLineageRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1818,7 @@ func (x *GetLineageRequest) String() string {
 func (*GetLineageRequest) ProtoMessage() {}
 
 func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1831,7 @@ func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageRequest.ProtoReflect.Descriptor instead.
 func (*GetLineageRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{17}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetLineageRequest) GetName() string {
@@ -1535,7 +1850,7 @@ type GetLineageResponse struct {
 
 func (x *GetLineageResponse) Reset() {
 	*x = GetLineageResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1862,7 @@ func (x *GetLineageResponse) String() string {
 func (*GetLineageResponse) ProtoMessage() {}
 
 func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1875,7 @@ func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageResponse.ProtoReflect.Descriptor instead.
 func (*GetLineageResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{18}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetLineageResponse) GetSnapshots() []*Snapshot {
@@ -1579,7 +1894,7 @@ type SuspendCloneRequest struct {
 
 func (x *SuspendCloneRequest) Reset() {
 	*x = SuspendCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1906,7 @@ func (x *SuspendCloneRequest) String() string {
 func (*SuspendCloneRequest) ProtoMessage() {}
 
 func (x *SuspendCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1919,7 @@ func (x *SuspendCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendCloneRequest.ProtoReflect.Descriptor instead.
 func (*SuspendCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{19}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SuspendCloneRequest) GetName() string {
@@ -1623,7 +1938,7 @@ type SuspendCloneResponse struct {
 
 func (x *SuspendCloneResponse) Reset() {
 	*x = SuspendCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1950,7 @@ func (x *SuspendCloneResponse) String() string {
 func (*SuspendCloneResponse) ProtoMessage() {}
 
 func (x *SuspendCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1963,7 @@ func (x *SuspendCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendCloneResponse.ProtoReflect.Descriptor instead.
 func (*SuspendCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{20}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SuspendCloneResponse) GetClone() *Clone {
@@ -1669,7 +1984,7 @@ type ResumeCloneRequest struct {
 
 func (x *ResumeCloneRequest) Reset() {
 	*x = ResumeCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1996,7 @@ func (x *ResumeCloneRequest) String() string {
 func (*ResumeCloneRequest) ProtoMessage() {}
 
 func (x *ResumeCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +2009,7 @@ func (x *ResumeCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCloneRequest.ProtoReflect.Descriptor instead.
 func (*ResumeCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{21}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResumeCloneRequest) GetName() string {
@@ -1720,7 +2035,7 @@ type ResumeCloneResponse struct {
 
 func (x *ResumeCloneResponse) Reset() {
 	*x = ResumeCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +2047,7 @@ func (x *ResumeCloneResponse) String() string {
 func (*ResumeCloneResponse) ProtoMessage() {}
 
 func (x *ResumeCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +2060,7 @@ func (x *ResumeCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCloneResponse.ProtoReflect.Descriptor instead.
 func (*ResumeCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{22}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResumeCloneResponse) GetClone() *Clone {
@@ -1759,14 +2074,16 @@ type DeleteCloneRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Return at once; it is gone for users all the same.
-	NoWait        bool `protobuf:"varint,2,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	NoWait bool `protobuf:"varint,2,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// UndoClone can't bring it back.
+	Now           bool `protobuf:"varint,3,opt,name=now,proto3" json:"now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteCloneRequest) Reset() {
 	*x = DeleteCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +2095,7 @@ func (x *DeleteCloneRequest) String() string {
 func (*DeleteCloneRequest) ProtoMessage() {}
 
 func (x *DeleteCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +2108,7 @@ func (x *DeleteCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCloneRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{23}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteCloneRequest) GetName() string {
@@ -1808,6 +2125,13 @@ func (x *DeleteCloneRequest) GetNoWait() bool {
 	return false
 }
 
+func (x *DeleteCloneRequest) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
+}
+
 type DeleteCloneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1816,7 +2140,7 @@ type DeleteCloneResponse struct {
 
 func (x *DeleteCloneResponse) Reset() {
 	*x = DeleteCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +2152,7 @@ func (x *DeleteCloneResponse) String() string {
 func (*DeleteCloneResponse) ProtoMessage() {}
 
 func (x *DeleteCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,20 +2165,22 @@ func (x *DeleteCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCloneResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{24}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{29}
 }
 
 type DeleteClonesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Must select by at least one field.
-	Filter        *CloneFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter *CloneFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// UndoClone can't bring them back.
+	Now           bool `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteClonesRequest) Reset() {
 	*x = DeleteClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2192,7 @@ func (x *DeleteClonesRequest) String() string {
 func (*DeleteClonesRequest) ProtoMessage() {}
 
 func (x *DeleteClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2205,7 @@ func (x *DeleteClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClonesRequest.ProtoReflect.Descriptor instead.
 func (*DeleteClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{25}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteClonesRequest) GetFilter() *CloneFilter {
@@ -1887,6 +2213,13 @@ func (x *DeleteClonesRequest) GetFilter() *CloneFilter {
 		return x.Filter
 	}
 	return nil
+}
+
+func (x *DeleteClonesRequest) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
 }
 
 type DeleteClonesResponse struct {
@@ -1900,7 +2233,7 @@ type DeleteClonesResponse struct {
 
 func (x *DeleteClonesResponse) Reset() {
 	*x = DeleteClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2245,7 @@ func (x *DeleteClonesResponse) String() string {
 func (*DeleteClonesResponse) ProtoMessage() {}
 
 func (x *DeleteClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2258,7 @@ func (x *DeleteClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClonesResponse.ProtoReflect.Descriptor instead.
 func (*DeleteClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{26}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteClonesResponse) GetDeleted() []string {
@@ -1953,7 +2286,7 @@ type WatchClonesRequest struct {
 
 func (x *WatchClonesRequest) Reset() {
 	*x = WatchClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2298,7 @@ func (x *WatchClonesRequest) String() string {
 func (*WatchClonesRequest) ProtoMessage() {}
 
 func (x *WatchClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2311,7 @@ func (x *WatchClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchClonesRequest.ProtoReflect.Descriptor instead.
 func (*WatchClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{27}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchClonesRequest) GetFilter() *CloneFilter {
@@ -2006,7 +2339,7 @@ type WatchClonesResponse struct {
 
 func (x *WatchClonesResponse) Reset() {
 	*x = WatchClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2351,7 @@ func (x *WatchClonesResponse) String() string {
 func (*WatchClonesResponse) ProtoMessage() {}
 
 func (x *WatchClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2364,7 @@ func (x *WatchClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchClonesResponse.ProtoReflect.Descriptor instead.
 func (*WatchClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{28}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchClonesResponse) GetRevision() uint64 {
@@ -2068,7 +2401,7 @@ type GetCloneLogsRequest struct {
 
 func (x *GetCloneLogsRequest) Reset() {
 	*x = GetCloneLogsRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2413,7 @@ func (x *GetCloneLogsRequest) String() string {
 func (*GetCloneLogsRequest) ProtoMessage() {}
 
 func (x *GetCloneLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2426,7 @@ func (x *GetCloneLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneLogsRequest.ProtoReflect.Descriptor instead.
 func (*GetCloneLogsRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{29}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetCloneLogsRequest) GetName() string {
@@ -2126,7 +2459,7 @@ type GetCloneLogsResponse struct {
 
 func (x *GetCloneLogsResponse) Reset() {
 	*x = GetCloneLogsResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2471,7 @@ func (x *GetCloneLogsResponse) String() string {
 func (*GetCloneLogsResponse) ProtoMessage() {}
 
 func (x *GetCloneLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2484,7 @@ func (x *GetCloneLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneLogsResponse.ProtoReflect.Descriptor instead.
 func (*GetCloneLogsResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{30}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetCloneLogsResponse) GetData() []byte {
@@ -2169,6 +2502,7 @@ type Source struct {
 	//	*Source_Directory
 	//	*Source_BaseBackup
 	//	*Source_InPlace
+	//	*Source_Clone
 	Kind          isSource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2176,7 +2510,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2522,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2535,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{31}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Source) GetKind() isSource_Kind {
@@ -2238,6 +2572,15 @@ func (x *Source) GetInPlace() *InPlaceSource {
 	return nil
 }
 
+func (x *Source) GetClone() *CloneSource {
+	if x != nil {
+		if x, ok := x.Kind.(*Source_Clone); ok {
+			return x.Clone
+		}
+	}
+	return nil
+}
+
 type isSource_Kind interface {
 	isSource_Kind()
 }
@@ -2254,11 +2597,17 @@ type Source_InPlace struct {
 	InPlace *InPlaceSource `protobuf:"bytes,3,opt,name=in_place,json=inPlace,proto3,oneof"`
 }
 
+type Source_Clone struct {
+	Clone *CloneSource `protobuf:"bytes,4,opt,name=clone,proto3,oneof"`
+}
+
 func (*Source_Directory) isSource_Kind() {}
 
 func (*Source_BaseBackup) isSource_Kind() {}
 
 func (*Source_InPlace) isSource_Kind() {}
+
+func (*Source_Clone) isSource_Kind() {}
 
 // DirectorySource copies a stopped data directory on the daemon's host.
 type DirectorySource struct {
@@ -2270,7 +2619,7 @@ type DirectorySource struct {
 
 func (x *DirectorySource) Reset() {
 	*x = DirectorySource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2631,7 @@ func (x *DirectorySource) String() string {
 func (*DirectorySource) ProtoMessage() {}
 
 func (x *DirectorySource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2644,7 @@ func (x *DirectorySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectorySource.ProtoReflect.Descriptor instead.
 func (*DirectorySource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{32}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DirectorySource) GetPath() string {
@@ -2318,7 +2667,7 @@ type BaseBackupSource struct {
 
 func (x *BaseBackupSource) Reset() {
 	*x = BaseBackupSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2679,7 @@ func (x *BaseBackupSource) String() string {
 func (*BaseBackupSource) ProtoMessage() {}
 
 func (x *BaseBackupSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2692,7 @@ func (x *BaseBackupSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseBackupSource.ProtoReflect.Descriptor instead.
 func (*BaseBackupSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{33}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BaseBackupSource) GetConninfo() string {
@@ -2373,7 +2722,7 @@ type InPlaceSource struct {
 
 func (x *InPlaceSource) Reset() {
 	*x = InPlaceSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2734,7 @@ func (x *InPlaceSource) String() string {
 func (*InPlaceSource) ProtoMessage() {}
 
 func (x *InPlaceSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2747,7 @@ func (x *InPlaceSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InPlaceSource.ProtoReflect.Descriptor instead.
 func (*InPlaceSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{34}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *InPlaceSource) GetDataset() string {
@@ -2411,6 +2760,62 @@ func (x *InPlaceSource) GetDataset() string {
 func (x *InPlaceSource) GetDataDir() string {
 	if x != nil {
 		return x.DataDir
+	}
+	return ""
+}
+
+// CloneSource takes a clone's state. Options that are not given are those of the
+// clone's golden.
+type CloneSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The ID of a snapshot in its lineage, or the name of one of its own; empty for
+	// its present state, anew with each refresh.
+	Snapshot      string `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloneSource) Reset() {
+	*x = CloneSource{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloneSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloneSource) ProtoMessage() {}
+
+func (x *CloneSource) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloneSource.ProtoReflect.Descriptor instead.
+func (*CloneSource) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *CloneSource) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CloneSource) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
 	}
 	return ""
 }
@@ -2439,7 +2844,7 @@ type GoldenOptions struct {
 
 func (x *GoldenOptions) Reset() {
 	*x = GoldenOptions{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2856,7 @@ func (x *GoldenOptions) String() string {
 func (*GoldenOptions) ProtoMessage() {}
 
 func (x *GoldenOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2869,7 @@ func (x *GoldenOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoldenOptions.ProtoReflect.Descriptor instead.
 func (*GoldenOptions) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{35}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GoldenOptions) GetImage() string {
@@ -2548,7 +2953,7 @@ type Golden struct {
 
 func (x *Golden) Reset() {
 	*x = Golden{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2560,7 +2965,7 @@ func (x *Golden) String() string {
 func (*Golden) ProtoMessage() {}
 
 func (x *Golden) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2573,7 +2978,7 @@ func (x *Golden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Golden.ProtoReflect.Descriptor instead.
 func (*Golden) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{36}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Golden) GetName() string {
@@ -2662,7 +3067,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +3079,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +3092,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{37}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Snapshot) GetId() string {
@@ -2809,7 +3214,7 @@ type CreateGoldenRequest struct {
 
 func (x *CreateGoldenRequest) Reset() {
 	*x = CreateGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +3226,7 @@ func (x *CreateGoldenRequest) String() string {
 func (*CreateGoldenRequest) ProtoMessage() {}
 
 func (x *CreateGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +3239,7 @@ func (x *CreateGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGoldenRequest.ProtoReflect.Descriptor instead.
 func (*CreateGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{38}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CreateGoldenRequest) GetName() string {
@@ -2879,7 +3284,7 @@ type RefreshProgress struct {
 
 func (x *RefreshProgress) Reset() {
 	*x = RefreshProgress{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +3296,7 @@ func (x *RefreshProgress) String() string {
 func (*RefreshProgress) ProtoMessage() {}
 
 func (x *RefreshProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +3309,7 @@ func (x *RefreshProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshProgress.ProtoReflect.Descriptor instead.
 func (*RefreshProgress) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{39}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RefreshProgress) GetPhase() string {
@@ -2948,7 +3353,7 @@ type CreateGoldenResponse struct {
 
 func (x *CreateGoldenResponse) Reset() {
 	*x = CreateGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +3365,7 @@ func (x *CreateGoldenResponse) String() string {
 func (*CreateGoldenResponse) ProtoMessage() {}
 
 func (x *CreateGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +3378,7 @@ func (x *CreateGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGoldenResponse.ProtoReflect.Descriptor instead.
 func (*CreateGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{40}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CreateGoldenResponse) GetEvent() isCreateGoldenResponse_Event {
@@ -3027,7 +3432,7 @@ type RefreshGoldenRequest struct {
 
 func (x *RefreshGoldenRequest) Reset() {
 	*x = RefreshGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3444,7 @@ func (x *RefreshGoldenRequest) String() string {
 func (*RefreshGoldenRequest) ProtoMessage() {}
 
 func (x *RefreshGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3457,7 @@ func (x *RefreshGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshGoldenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{41}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RefreshGoldenRequest) GetName() string {
@@ -3075,7 +3480,7 @@ type RefreshGoldenResponse struct {
 
 func (x *RefreshGoldenResponse) Reset() {
 	*x = RefreshGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3492,7 @@ func (x *RefreshGoldenResponse) String() string {
 func (*RefreshGoldenResponse) ProtoMessage() {}
 
 func (x *RefreshGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3505,7 @@ func (x *RefreshGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshGoldenResponse.ProtoReflect.Descriptor instead.
 func (*RefreshGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{42}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RefreshGoldenResponse) GetEvent() isRefreshGoldenResponse_Event {
@@ -3154,7 +3559,7 @@ type GetGoldenRequest struct {
 
 func (x *GetGoldenRequest) Reset() {
 	*x = GetGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3571,7 @@ func (x *GetGoldenRequest) String() string {
 func (*GetGoldenRequest) ProtoMessage() {}
 
 func (x *GetGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3584,7 @@ func (x *GetGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGoldenRequest.ProtoReflect.Descriptor instead.
 func (*GetGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{43}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetGoldenRequest) GetName() string {
@@ -3200,7 +3605,7 @@ type GetGoldenResponse struct {
 
 func (x *GetGoldenResponse) Reset() {
 	*x = GetGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3617,7 @@ func (x *GetGoldenResponse) String() string {
 func (*GetGoldenResponse) ProtoMessage() {}
 
 func (x *GetGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3630,7 @@ func (x *GetGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGoldenResponse.ProtoReflect.Descriptor instead.
 func (*GetGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{44}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetGoldenResponse) GetGolden() *Golden {
@@ -3250,7 +3655,7 @@ type ListGoldensRequest struct {
 
 func (x *ListGoldensRequest) Reset() {
 	*x = ListGoldensRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3667,7 @@ func (x *ListGoldensRequest) String() string {
 func (*ListGoldensRequest) ProtoMessage() {}
 
 func (x *ListGoldensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3680,7 @@ func (x *ListGoldensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGoldensRequest.ProtoReflect.Descriptor instead.
 func (*ListGoldensRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{45}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{51}
 }
 
 type ListGoldensResponse struct {
@@ -3287,7 +3692,7 @@ type ListGoldensResponse struct {
 
 func (x *ListGoldensResponse) Reset() {
 	*x = ListGoldensResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3704,7 @@ func (x *ListGoldensResponse) String() string {
 func (*ListGoldensResponse) ProtoMessage() {}
 
 func (x *ListGoldensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3717,7 @@ func (x *ListGoldensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGoldensResponse.ProtoReflect.Descriptor instead.
 func (*ListGoldensResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{46}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListGoldensResponse) GetGoldens() []*Golden {
@@ -3331,7 +3736,7 @@ type DeleteGoldenRequest struct {
 
 func (x *DeleteGoldenRequest) Reset() {
 	*x = DeleteGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3343,7 +3748,7 @@ func (x *DeleteGoldenRequest) String() string {
 func (*DeleteGoldenRequest) ProtoMessage() {}
 
 func (x *DeleteGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3356,7 +3761,7 @@ func (x *DeleteGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGoldenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{47}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DeleteGoldenRequest) GetName() string {
@@ -3374,7 +3779,7 @@ type DeleteGoldenResponse struct {
 
 func (x *DeleteGoldenResponse) Reset() {
 	*x = DeleteGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3791,7 @@ func (x *DeleteGoldenResponse) String() string {
 func (*DeleteGoldenResponse) ProtoMessage() {}
 
 func (x *DeleteGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3804,7 @@ func (x *DeleteGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGoldenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{48}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{54}
 }
 
 type ListSnapshotsRequest struct {
@@ -3412,7 +3817,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3829,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3842,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{49}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListSnapshotsRequest) GetGolden() string {
@@ -3456,7 +3861,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3468,7 +3873,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3481,7 +3886,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{50}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -3500,7 +3905,7 @@ type DeleteSnapshotRequest struct {
 
 func (x *DeleteSnapshotRequest) Reset() {
 	*x = DeleteSnapshotRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3917,7 @@ func (x *DeleteSnapshotRequest) String() string {
 func (*DeleteSnapshotRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3930,7 @@ func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{51}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DeleteSnapshotRequest) GetId() string {
@@ -3543,7 +3948,7 @@ type DeleteSnapshotResponse struct {
 
 func (x *DeleteSnapshotResponse) Reset() {
 	*x = DeleteSnapshotResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3555,7 +3960,7 @@ func (x *DeleteSnapshotResponse) String() string {
 func (*DeleteSnapshotResponse) ProtoMessage() {}
 
 func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3568,7 +3973,7 @@ func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{52}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{58}
 }
 
 type GetStatusRequest struct {
@@ -3579,7 +3984,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3591,7 +3996,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3604,7 +4009,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{53}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{59}
 }
 
 type GetStatusResponse struct {
@@ -3646,7 +4051,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +4063,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +4076,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{54}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3828,7 +4233,6 @@ func (x *GetStatusResponse) GetLastReconcileTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// StateCount is how many clones are in a state.
 type GetTreeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Also what each takes, which takes a look at each of them.
@@ -3839,7 +4243,7 @@ type GetTreeRequest struct {
 
 func (x *GetTreeRequest) Reset() {
 	*x = GetTreeRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +4255,7 @@ func (x *GetTreeRequest) String() string {
 func (*GetTreeRequest) ProtoMessage() {}
 
 func (x *GetTreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +4268,7 @@ func (x *GetTreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTreeRequest.ProtoReflect.Descriptor instead.
 func (*GetTreeRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{55}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *GetTreeRequest) GetUsage() bool {
@@ -3884,7 +4288,7 @@ type GetTreeResponse struct {
 
 func (x *GetTreeResponse) Reset() {
 	*x = GetTreeResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +4300,7 @@ func (x *GetTreeResponse) String() string {
 func (*GetTreeResponse) ProtoMessage() {}
 
 func (x *GetTreeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +4313,7 @@ func (x *GetTreeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTreeResponse.ProtoReflect.Descriptor instead.
 func (*GetTreeResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{56}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetTreeResponse) GetNodes() []*TreeNode {
@@ -3944,7 +4348,7 @@ type TreeNode struct {
 
 func (x *TreeNode) Reset() {
 	*x = TreeNode{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3956,7 +4360,7 @@ func (x *TreeNode) String() string {
 func (*TreeNode) ProtoMessage() {}
 
 func (x *TreeNode) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3969,7 +4373,7 @@ func (x *TreeNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
 func (*TreeNode) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *TreeNode) GetKind() TreeNode_Kind {
@@ -4042,6 +4446,7 @@ func (x *TreeNode) GetUniqueBytes() int64 {
 	return 0
 }
 
+// StateCount is how many clones are in a state.
 type StateCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         CloneState             `protobuf:"varint,1,opt,name=state,proto3,enum=cloned.v1.CloneState" json:"state,omitempty"`
@@ -4052,7 +4457,7 @@ type StateCount struct {
 
 func (x *StateCount) Reset() {
 	*x = StateCount{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4064,7 +4469,7 @@ func (x *StateCount) String() string {
 func (*StateCount) ProtoMessage() {}
 
 func (x *StateCount) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4077,7 +4482,7 @@ func (x *StateCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateCount.ProtoReflect.Descriptor instead.
 func (*StateCount) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{58}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *StateCount) GetState() CloneState {
@@ -4098,7 +4503,7 @@ var File_cloned_v1_cloned_proto protoreflect.FileDescriptor
 
 const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\n" +
-	"\x16cloned/v1/cloned.proto\x12\tcloned.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x05\n" +
+	"\x16cloned/v1/cloned.proto\x12\tcloned.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x06\n" +
 	"\x05Clone\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -4123,10 +4528,21 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\toom_kills\x18\x10 \x01(\x05R\boomKills\x120\n" +
 	"\atimings\x18\x11 \x03(\v2\x16.cloned.v1.PhaseTimingR\atimings\x12\x1a\n" +
 	"\brevision\x18\x12 \x01(\x04R\brevision\x12&\n" +
-	"\x05usage\x18\x13 \x01(\v2\x10.cloned.v1.UsageR\x05usage\x1a9\n" +
+	"\x05usage\x18\x13 \x01(\v2\x10.cloned.v1.UsageR\x05usage\x12-\n" +
+	"\x04kept\x18\x14 \x03(\v2\x19.cloned.v1.KeptGenerationR\x04kept\x12B\n" +
+	"\x0fkept_until_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\rkeptUntilTime\x12\x12\n" +
+	"\x04held\x18\x16 \x01(\bR\x04held\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc6\x01\n" +
+	"\x0eKeptGeneration\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x03R\n" +
+	"generation\x12\x1a\n" +
+	"\bsnapshot\x18\x02 \x01(\tR\bsnapshot\x12=\n" +
+	"\freplace_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vreplaceTime\x129\n" +
+	"\n" +
+	"until_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime\"\x96\x01\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\x05R\x04port\x12\x12\n" +
@@ -4148,7 +4564,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x15.cloned.v1.CloneStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x05\n" +
 	"\x12CreateCloneRequest\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12C\n" +
 	"\x06golden\x18\x02 \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x06golden\x121\n" +
@@ -4160,7 +4576,8 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\aprotect\x18\b \x01(\bR\aprotect\x12\x1f\n" +
 	"\x04port\x18\t \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12\x17\n" +
 	"\ano_wait\x18\n" +
-	" \x01(\bR\x06noWait\x12?\n" +
+	" \x01(\bR\x06noWait\x12\x12\n" +
+	"\x04held\x18\f \x01(\bR\x04held\x12?\n" +
 	"\x04from\x18\v \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x04from\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -4195,15 +4612,27 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
 	"\x13UpdateCloneResponse\x12&\n" +
-	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"\xa2\x01\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"\xd7\x01\n" +
 	"\x11ResetCloneRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x125\n" +
 	"\bsnapshot\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x10\x01\x18?2\f^[a-z0-9-]+$H\x00R\bsnapshot\x12\x18\n" +
-	"\x06newest\x18\x03 \x01(\bH\x00R\x06newest\x12\x17\n" +
-	"\ano_wait\x18\x04 \x01(\bR\x06noWaitB\x04\n" +
+	"\x06newest\x18\x03 \x01(\bH\x00R\x06newest\x12!\n" +
+	"\x05clone\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?H\x00R\x05clone\x12\x17\n" +
+	"\ano_wait\x18\x04 \x01(\bR\x06noWait\x12\x10\n" +
+	"\x03now\x18\x06 \x01(\bR\x03nowB\x04\n" +
 	"\x02to\"<\n" +
 	"\x12ResetCloneResponse\x12&\n" +
-	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"\xee\x01\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"Z\n" +
+	"\x10UndoCloneRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12'\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"generation\";\n" +
+	"\x11UndoCloneResponse\x12&\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"1\n" +
+	"\x10HoldCloneRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\"\x13\n" +
+	"\x11HoldCloneResponse\"\xee\x01\n" +
 	"\x14SnapshotCloneRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12G\n" +
 	"\bsnapshot\x18\x02 \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\bsnapshot\x127\n" +
@@ -4224,13 +4653,15 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x19\n" +
 	"\bnew_port\x18\x02 \x01(\bR\anewPort\"=\n" +
 	"\x13ResumeCloneResponse\x12&\n" +
-	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"L\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"^\n" +
 	"\x12DeleteCloneRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x17\n" +
-	"\ano_wait\x18\x02 \x01(\bR\x06noWait\"\x15\n" +
-	"\x13DeleteCloneResponse\"M\n" +
+	"\ano_wait\x18\x02 \x01(\bR\x06noWait\x12\x10\n" +
+	"\x03now\x18\x03 \x01(\bR\x03now\"\x15\n" +
+	"\x13DeleteCloneResponse\"_\n" +
 	"\x13DeleteClonesRequest\x126\n" +
-	"\x06filter\x18\x01 \x01(\v2\x16.cloned.v1.CloneFilterB\x06\xbaH\x03\xc8\x01\x01R\x06filter\"N\n" +
+	"\x06filter\x18\x01 \x01(\v2\x16.cloned.v1.CloneFilterB\x06\xbaH\x03\xc8\x01\x01R\x06filter\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\bR\x03now\"N\n" +
 	"\x14DeleteClonesResponse\x12\x18\n" +
 	"\adeleted\x18\x01 \x03(\tR\adeleted\x12\x1c\n" +
 	"\tprotected\x18\x02 \x03(\tR\tprotected\"k\n" +
@@ -4246,12 +4677,13 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x04tail\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\x04tail\x12\x16\n" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\"*\n" +
 	"\x14GetCloneLogsResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xca\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xfa\x01\n" +
 	"\x06Source\x12:\n" +
 	"\tdirectory\x18\x01 \x01(\v2\x1a.cloned.v1.DirectorySourceH\x00R\tdirectory\x12>\n" +
 	"\vbase_backup\x18\x02 \x01(\v2\x1b.cloned.v1.BaseBackupSourceH\x00R\n" +
 	"baseBackup\x125\n" +
-	"\bin_place\x18\x03 \x01(\v2\x18.cloned.v1.InPlaceSourceH\x00R\ainPlaceB\r\n" +
+	"\bin_place\x18\x03 \x01(\v2\x18.cloned.v1.InPlaceSourceH\x00R\ainPlace\x12.\n" +
+	"\x05clone\x18\x04 \x01(\v2\x16.cloned.v1.CloneSourceH\x00R\x05cloneB\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"4\n" +
 	"\x0fDirectorySource\x12!\n" +
 	"\x04path\x18\x01 \x01(\tB\r\xbaH\n" +
@@ -4263,7 +4695,10 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\rInPlaceSource\x12$\n" +
 	"\adataset\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80 R\adataset\x12#\n" +
-	"\bdata_dir\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\adataDir\"\xc8\x03\n" +
+	"\bdata_dir\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\adataDir\"_\n" +
+	"\vCloneSource\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x121\n" +
+	"\bsnapshot\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x18?2\f^[a-z0-9-]*$R\bsnapshot\"\xc8\x03\n" +
 	"\rGoldenOptions\x124\n" +
 	"\x05image\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x042\x14^[A-Za-z0-9_./:@-]*$R\x05image\x12#\n" +
 	"\bdatabase\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\bdatabase\x12M\n" +
@@ -4418,7 +4853,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eEVENT_TYPE_PUT\x10\x01\x12\x15\n" +
-	"\x11EVENT_TYPE_DELETE\x10\x022\x85\b\n" +
+	"\x11EVENT_TYPE_DELETE\x10\x022\x97\t\n" +
 	"\fCloneService\x12L\n" +
 	"\vCreateClone\x12\x1d.cloned.v1.CreateCloneRequest\x1a\x1e.cloned.v1.CreateCloneResponse\x12C\n" +
 	"\bGetClone\x12\x1a.cloned.v1.GetCloneRequest\x1a\x1b.cloned.v1.GetCloneResponse\x12I\n" +
@@ -4431,7 +4866,9 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\vResumeClone\x12\x1d.cloned.v1.ResumeCloneRequest\x1a\x1e.cloned.v1.ResumeCloneResponse\x12R\n" +
 	"\rSnapshotClone\x12\x1f.cloned.v1.SnapshotCloneRequest\x1a .cloned.v1.SnapshotCloneResponse\x12I\n" +
 	"\n" +
-	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\x12L\n" +
+	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\x12F\n" +
+	"\tUndoClone\x12\x1b.cloned.v1.UndoCloneRequest\x1a\x1c.cloned.v1.UndoCloneResponse\x12H\n" +
+	"\tHoldClone\x12\x1b.cloned.v1.HoldCloneRequest\x1a\x1c.cloned.v1.HoldCloneResponse0\x01\x12L\n" +
 	"\vDeleteClone\x12\x1d.cloned.v1.DeleteCloneRequest\x1a\x1e.cloned.v1.DeleteCloneResponse\x12O\n" +
 	"\fDeleteClones\x12\x1e.cloned.v1.DeleteClonesRequest\x1a\x1f.cloned.v1.DeleteClonesResponse\x12N\n" +
 	"\vWatchClones\x12\x1d.cloned.v1.WatchClonesRequest\x1a\x1e.cloned.v1.WatchClonesResponse0\x01\x12Q\n" +
@@ -4461,184 +4898,200 @@ func file_cloned_v1_cloned_proto_rawDescGZIP() []byte {
 }
 
 var file_cloned_v1_cloned_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_cloned_v1_cloned_proto_goTypes = []any{
 	(CloneState)(0),                // 0: cloned.v1.CloneState
 	(EventType)(0),                 // 1: cloned.v1.EventType
 	(TreeNode_Kind)(0),             // 2: cloned.v1.TreeNode.Kind
 	(*Clone)(nil),                  // 3: cloned.v1.Clone
-	(*Endpoint)(nil),               // 4: cloned.v1.Endpoint
-	(*PhaseTiming)(nil),            // 5: cloned.v1.PhaseTiming
-	(*Usage)(nil),                  // 6: cloned.v1.Usage
-	(*CloneFilter)(nil),            // 7: cloned.v1.CloneFilter
-	(*CreateCloneRequest)(nil),     // 8: cloned.v1.CreateCloneRequest
-	(*CreateCloneResponse)(nil),    // 9: cloned.v1.CreateCloneResponse
-	(*GetCloneRequest)(nil),        // 10: cloned.v1.GetCloneRequest
-	(*GetCloneResponse)(nil),       // 11: cloned.v1.GetCloneResponse
-	(*ListClonesRequest)(nil),      // 12: cloned.v1.ListClonesRequest
-	(*ListClonesResponse)(nil),     // 13: cloned.v1.ListClonesResponse
-	(*UpdateCloneRequest)(nil),     // 14: cloned.v1.UpdateCloneRequest
-	(*UpdateCloneResponse)(nil),    // 15: cloned.v1.UpdateCloneResponse
-	(*ResetCloneRequest)(nil),      // 16: cloned.v1.ResetCloneRequest
-	(*ResetCloneResponse)(nil),     // 17: cloned.v1.ResetCloneResponse
-	(*SnapshotCloneRequest)(nil),   // 18: cloned.v1.SnapshotCloneRequest
-	(*SnapshotCloneResponse)(nil),  // 19: cloned.v1.SnapshotCloneResponse
-	(*GetLineageRequest)(nil),      // 20: cloned.v1.GetLineageRequest
-	(*GetLineageResponse)(nil),     // 21: cloned.v1.GetLineageResponse
-	(*SuspendCloneRequest)(nil),    // 22: cloned.v1.SuspendCloneRequest
-	(*SuspendCloneResponse)(nil),   // 23: cloned.v1.SuspendCloneResponse
-	(*ResumeCloneRequest)(nil),     // 24: cloned.v1.ResumeCloneRequest
-	(*ResumeCloneResponse)(nil),    // 25: cloned.v1.ResumeCloneResponse
-	(*DeleteCloneRequest)(nil),     // 26: cloned.v1.DeleteCloneRequest
-	(*DeleteCloneResponse)(nil),    // 27: cloned.v1.DeleteCloneResponse
-	(*DeleteClonesRequest)(nil),    // 28: cloned.v1.DeleteClonesRequest
-	(*DeleteClonesResponse)(nil),   // 29: cloned.v1.DeleteClonesResponse
-	(*WatchClonesRequest)(nil),     // 30: cloned.v1.WatchClonesRequest
-	(*WatchClonesResponse)(nil),    // 31: cloned.v1.WatchClonesResponse
-	(*GetCloneLogsRequest)(nil),    // 32: cloned.v1.GetCloneLogsRequest
-	(*GetCloneLogsResponse)(nil),   // 33: cloned.v1.GetCloneLogsResponse
-	(*Source)(nil),                 // 34: cloned.v1.Source
-	(*DirectorySource)(nil),        // 35: cloned.v1.DirectorySource
-	(*BaseBackupSource)(nil),       // 36: cloned.v1.BaseBackupSource
-	(*InPlaceSource)(nil),          // 37: cloned.v1.InPlaceSource
-	(*GoldenOptions)(nil),          // 38: cloned.v1.GoldenOptions
-	(*Golden)(nil),                 // 39: cloned.v1.Golden
-	(*Snapshot)(nil),               // 40: cloned.v1.Snapshot
-	(*CreateGoldenRequest)(nil),    // 41: cloned.v1.CreateGoldenRequest
-	(*RefreshProgress)(nil),        // 42: cloned.v1.RefreshProgress
-	(*CreateGoldenResponse)(nil),   // 43: cloned.v1.CreateGoldenResponse
-	(*RefreshGoldenRequest)(nil),   // 44: cloned.v1.RefreshGoldenRequest
-	(*RefreshGoldenResponse)(nil),  // 45: cloned.v1.RefreshGoldenResponse
-	(*GetGoldenRequest)(nil),       // 46: cloned.v1.GetGoldenRequest
-	(*GetGoldenResponse)(nil),      // 47: cloned.v1.GetGoldenResponse
-	(*ListGoldensRequest)(nil),     // 48: cloned.v1.ListGoldensRequest
-	(*ListGoldensResponse)(nil),    // 49: cloned.v1.ListGoldensResponse
-	(*DeleteGoldenRequest)(nil),    // 50: cloned.v1.DeleteGoldenRequest
-	(*DeleteGoldenResponse)(nil),   // 51: cloned.v1.DeleteGoldenResponse
-	(*ListSnapshotsRequest)(nil),   // 52: cloned.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 53: cloned.v1.ListSnapshotsResponse
-	(*DeleteSnapshotRequest)(nil),  // 54: cloned.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 55: cloned.v1.DeleteSnapshotResponse
-	(*GetStatusRequest)(nil),       // 56: cloned.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 57: cloned.v1.GetStatusResponse
-	(*GetTreeRequest)(nil),         // 58: cloned.v1.GetTreeRequest
-	(*GetTreeResponse)(nil),        // 59: cloned.v1.GetTreeResponse
-	(*TreeNode)(nil),               // 60: cloned.v1.TreeNode
-	(*StateCount)(nil),             // 61: cloned.v1.StateCount
-	nil,                            // 62: cloned.v1.Clone.LabelsEntry
-	nil,                            // 63: cloned.v1.CloneFilter.LabelsEntry
-	nil,                            // 64: cloned.v1.CreateCloneRequest.LabelsEntry
-	nil,                            // 65: cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	nil,                            // 66: cloned.v1.GoldenOptions.SettingsEntry
-	(*timestamppb.Timestamp)(nil),  // 67: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 68: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),  // 69: google.protobuf.FieldMask
+	(*KeptGeneration)(nil),         // 4: cloned.v1.KeptGeneration
+	(*Endpoint)(nil),               // 5: cloned.v1.Endpoint
+	(*PhaseTiming)(nil),            // 6: cloned.v1.PhaseTiming
+	(*Usage)(nil),                  // 7: cloned.v1.Usage
+	(*CloneFilter)(nil),            // 8: cloned.v1.CloneFilter
+	(*CreateCloneRequest)(nil),     // 9: cloned.v1.CreateCloneRequest
+	(*CreateCloneResponse)(nil),    // 10: cloned.v1.CreateCloneResponse
+	(*GetCloneRequest)(nil),        // 11: cloned.v1.GetCloneRequest
+	(*GetCloneResponse)(nil),       // 12: cloned.v1.GetCloneResponse
+	(*ListClonesRequest)(nil),      // 13: cloned.v1.ListClonesRequest
+	(*ListClonesResponse)(nil),     // 14: cloned.v1.ListClonesResponse
+	(*UpdateCloneRequest)(nil),     // 15: cloned.v1.UpdateCloneRequest
+	(*UpdateCloneResponse)(nil),    // 16: cloned.v1.UpdateCloneResponse
+	(*ResetCloneRequest)(nil),      // 17: cloned.v1.ResetCloneRequest
+	(*ResetCloneResponse)(nil),     // 18: cloned.v1.ResetCloneResponse
+	(*UndoCloneRequest)(nil),       // 19: cloned.v1.UndoCloneRequest
+	(*UndoCloneResponse)(nil),      // 20: cloned.v1.UndoCloneResponse
+	(*HoldCloneRequest)(nil),       // 21: cloned.v1.HoldCloneRequest
+	(*HoldCloneResponse)(nil),      // 22: cloned.v1.HoldCloneResponse
+	(*SnapshotCloneRequest)(nil),   // 23: cloned.v1.SnapshotCloneRequest
+	(*SnapshotCloneResponse)(nil),  // 24: cloned.v1.SnapshotCloneResponse
+	(*GetLineageRequest)(nil),      // 25: cloned.v1.GetLineageRequest
+	(*GetLineageResponse)(nil),     // 26: cloned.v1.GetLineageResponse
+	(*SuspendCloneRequest)(nil),    // 27: cloned.v1.SuspendCloneRequest
+	(*SuspendCloneResponse)(nil),   // 28: cloned.v1.SuspendCloneResponse
+	(*ResumeCloneRequest)(nil),     // 29: cloned.v1.ResumeCloneRequest
+	(*ResumeCloneResponse)(nil),    // 30: cloned.v1.ResumeCloneResponse
+	(*DeleteCloneRequest)(nil),     // 31: cloned.v1.DeleteCloneRequest
+	(*DeleteCloneResponse)(nil),    // 32: cloned.v1.DeleteCloneResponse
+	(*DeleteClonesRequest)(nil),    // 33: cloned.v1.DeleteClonesRequest
+	(*DeleteClonesResponse)(nil),   // 34: cloned.v1.DeleteClonesResponse
+	(*WatchClonesRequest)(nil),     // 35: cloned.v1.WatchClonesRequest
+	(*WatchClonesResponse)(nil),    // 36: cloned.v1.WatchClonesResponse
+	(*GetCloneLogsRequest)(nil),    // 37: cloned.v1.GetCloneLogsRequest
+	(*GetCloneLogsResponse)(nil),   // 38: cloned.v1.GetCloneLogsResponse
+	(*Source)(nil),                 // 39: cloned.v1.Source
+	(*DirectorySource)(nil),        // 40: cloned.v1.DirectorySource
+	(*BaseBackupSource)(nil),       // 41: cloned.v1.BaseBackupSource
+	(*InPlaceSource)(nil),          // 42: cloned.v1.InPlaceSource
+	(*CloneSource)(nil),            // 43: cloned.v1.CloneSource
+	(*GoldenOptions)(nil),          // 44: cloned.v1.GoldenOptions
+	(*Golden)(nil),                 // 45: cloned.v1.Golden
+	(*Snapshot)(nil),               // 46: cloned.v1.Snapshot
+	(*CreateGoldenRequest)(nil),    // 47: cloned.v1.CreateGoldenRequest
+	(*RefreshProgress)(nil),        // 48: cloned.v1.RefreshProgress
+	(*CreateGoldenResponse)(nil),   // 49: cloned.v1.CreateGoldenResponse
+	(*RefreshGoldenRequest)(nil),   // 50: cloned.v1.RefreshGoldenRequest
+	(*RefreshGoldenResponse)(nil),  // 51: cloned.v1.RefreshGoldenResponse
+	(*GetGoldenRequest)(nil),       // 52: cloned.v1.GetGoldenRequest
+	(*GetGoldenResponse)(nil),      // 53: cloned.v1.GetGoldenResponse
+	(*ListGoldensRequest)(nil),     // 54: cloned.v1.ListGoldensRequest
+	(*ListGoldensResponse)(nil),    // 55: cloned.v1.ListGoldensResponse
+	(*DeleteGoldenRequest)(nil),    // 56: cloned.v1.DeleteGoldenRequest
+	(*DeleteGoldenResponse)(nil),   // 57: cloned.v1.DeleteGoldenResponse
+	(*ListSnapshotsRequest)(nil),   // 58: cloned.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 59: cloned.v1.ListSnapshotsResponse
+	(*DeleteSnapshotRequest)(nil),  // 60: cloned.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil), // 61: cloned.v1.DeleteSnapshotResponse
+	(*GetStatusRequest)(nil),       // 62: cloned.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),      // 63: cloned.v1.GetStatusResponse
+	(*GetTreeRequest)(nil),         // 64: cloned.v1.GetTreeRequest
+	(*GetTreeResponse)(nil),        // 65: cloned.v1.GetTreeResponse
+	(*TreeNode)(nil),               // 66: cloned.v1.TreeNode
+	(*StateCount)(nil),             // 67: cloned.v1.StateCount
+	nil,                            // 68: cloned.v1.Clone.LabelsEntry
+	nil,                            // 69: cloned.v1.CloneFilter.LabelsEntry
+	nil,                            // 70: cloned.v1.CreateCloneRequest.LabelsEntry
+	nil,                            // 71: cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	nil,                            // 72: cloned.v1.GoldenOptions.SettingsEntry
+	(*timestamppb.Timestamp)(nil),  // 73: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 74: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),  // 75: google.protobuf.FieldMask
 }
 var file_cloned_v1_cloned_proto_depIdxs = []int32{
-	62, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
+	68, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
 	0,  // 1: cloned.v1.Clone.state:type_name -> cloned.v1.CloneState
-	67, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
-	67, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
-	5,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
-	6,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
-	68, // 7: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
-	63, // 8: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
-	0,  // 9: cloned.v1.CloneFilter.state:type_name -> cloned.v1.CloneState
-	64, // 10: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
-	68, // 11: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	3,  // 12: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 13: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
-	7,  // 14: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	3,  // 15: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
-	69, // 16: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
-	68, // 17: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	65, // 18: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	3,  // 19: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 20: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
-	40, // 21: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
-	40, // 22: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
-	3,  // 23: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 24: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
-	7,  // 25: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	7,  // 26: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	1,  // 27: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
-	3,  // 28: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
-	35, // 29: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
-	36, // 30: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
-	37, // 31: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
-	66, // 32: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
-	34, // 33: cloned.v1.Golden.source:type_name -> cloned.v1.Source
-	38, // 34: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
-	67, // 35: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
-	40, // 36: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
-	67, // 37: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	34, // 38: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
-	38, // 39: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
-	42, // 40: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	39, // 41: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
-	42, // 42: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	40, // 43: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
-	39, // 44: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
-	40, // 45: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
-	39, // 46: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
-	40, // 47: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
-	61, // 48: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
-	67, // 49: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
-	60, // 50: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
-	2,  // 51: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
-	67, // 52: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 53: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
-	0,  // 54: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
-	8,  // 55: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
-	10, // 56: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
-	12, // 57: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
-	14, // 58: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
-	16, // 59: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
-	22, // 60: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
-	24, // 61: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
-	18, // 62: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
-	20, // 63: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
-	26, // 64: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
-	28, // 65: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
-	30, // 66: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
-	32, // 67: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
-	41, // 68: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
-	44, // 69: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
-	46, // 70: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
-	48, // 71: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
-	50, // 72: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
-	52, // 73: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
-	54, // 74: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
-	56, // 75: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
-	58, // 76: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
-	9,  // 77: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
-	11, // 78: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
-	13, // 79: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
-	15, // 80: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
-	17, // 81: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
-	23, // 82: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
-	25, // 83: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
-	19, // 84: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
-	21, // 85: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
-	27, // 86: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
-	29, // 87: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
-	31, // 88: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
-	33, // 89: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
-	43, // 90: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
-	45, // 91: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
-	47, // 92: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
-	49, // 93: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
-	51, // 94: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
-	53, // 95: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
-	55, // 96: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
-	57, // 97: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
-	59, // 98: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
-	77, // [77:99] is the sub-list for method output_type
-	55, // [55:77] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	73, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
+	73, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
+	6,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
+	7,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
+	4,  // 7: cloned.v1.Clone.kept:type_name -> cloned.v1.KeptGeneration
+	73, // 8: cloned.v1.Clone.kept_until_time:type_name -> google.protobuf.Timestamp
+	73, // 9: cloned.v1.KeptGeneration.replace_time:type_name -> google.protobuf.Timestamp
+	73, // 10: cloned.v1.KeptGeneration.until_time:type_name -> google.protobuf.Timestamp
+	74, // 11: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
+	69, // 12: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
+	0,  // 13: cloned.v1.CloneFilter.state:type_name -> cloned.v1.CloneState
+	70, // 14: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
+	74, // 15: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	3,  // 16: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 17: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
+	8,  // 18: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	3,  // 19: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
+	75, // 20: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
+	74, // 21: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	71, // 22: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	3,  // 23: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 24: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 25: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
+	46, // 26: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
+	46, // 27: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
+	3,  // 28: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 29: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
+	8,  // 30: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	8,  // 31: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	1,  // 32: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
+	3,  // 33: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
+	40, // 34: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
+	41, // 35: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
+	42, // 36: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
+	43, // 37: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
+	72, // 38: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
+	39, // 39: cloned.v1.Golden.source:type_name -> cloned.v1.Source
+	44, // 40: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
+	73, // 41: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
+	46, // 42: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
+	73, // 43: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	39, // 44: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
+	44, // 45: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
+	48, // 46: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	45, // 47: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
+	48, // 48: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	46, // 49: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
+	45, // 50: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
+	46, // 51: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
+	45, // 52: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
+	46, // 53: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
+	67, // 54: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
+	73, // 55: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
+	66, // 56: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
+	2,  // 57: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
+	73, // 58: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 59: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
+	0,  // 60: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
+	9,  // 61: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
+	11, // 62: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
+	13, // 63: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
+	15, // 64: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
+	17, // 65: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
+	27, // 66: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
+	29, // 67: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
+	23, // 68: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
+	25, // 69: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
+	19, // 70: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
+	21, // 71: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
+	31, // 72: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
+	33, // 73: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
+	35, // 74: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
+	37, // 75: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
+	47, // 76: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
+	50, // 77: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
+	52, // 78: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
+	54, // 79: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
+	56, // 80: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
+	58, // 81: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
+	60, // 82: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
+	62, // 83: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
+	64, // 84: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
+	10, // 85: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
+	12, // 86: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
+	14, // 87: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
+	16, // 88: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
+	18, // 89: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
+	28, // 90: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
+	30, // 91: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
+	24, // 92: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
+	26, // 93: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
+	20, // 94: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
+	22, // 95: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
+	32, // 96: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
+	34, // 97: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
+	36, // 98: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
+	38, // 99: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
+	49, // 100: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
+	51, // 101: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
+	53, // 102: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
+	55, // 103: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
+	57, // 104: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
+	59, // 105: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
+	61, // 106: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
+	63, // 107: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
+	65, // 108: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
+	85, // [85:109] is the sub-list for method output_type
+	61, // [61:85] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_cloned_v1_cloned_proto_init() }
@@ -4646,20 +5099,22 @@ func file_cloned_v1_cloned_proto_init() {
 	if File_cloned_v1_cloned_proto != nil {
 		return
 	}
-	file_cloned_v1_cloned_proto_msgTypes[13].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[14].OneofWrappers = []any{
 		(*ResetCloneRequest_Snapshot)(nil),
 		(*ResetCloneRequest_Newest)(nil),
+		(*ResetCloneRequest_Clone)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[31].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[36].OneofWrappers = []any{
 		(*Source_Directory)(nil),
 		(*Source_BaseBackup)(nil),
 		(*Source_InPlace)(nil),
+		(*Source_Clone)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[40].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[46].OneofWrappers = []any{
 		(*CreateGoldenResponse_Progress)(nil),
 		(*CreateGoldenResponse_Golden)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[42].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[48].OneofWrappers = []any{
 		(*RefreshGoldenResponse_Progress)(nil),
 		(*RefreshGoldenResponse_Snapshot)(nil),
 	}
@@ -4669,7 +5124,7 @@ func file_cloned_v1_cloned_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloned_v1_cloned_proto_rawDesc), len(file_cloned_v1_cloned_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   64,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

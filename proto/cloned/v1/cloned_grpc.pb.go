@@ -35,6 +35,8 @@ const (
 	CloneService_ResumeClone_FullMethodName   = "/cloned.v1.CloneService/ResumeClone"
 	CloneService_SnapshotClone_FullMethodName = "/cloned.v1.CloneService/SnapshotClone"
 	CloneService_GetLineage_FullMethodName    = "/cloned.v1.CloneService/GetLineage"
+	CloneService_UndoClone_FullMethodName     = "/cloned.v1.CloneService/UndoClone"
+	CloneService_HoldClone_FullMethodName     = "/cloned.v1.CloneService/HoldClone"
 	CloneService_DeleteClone_FullMethodName   = "/cloned.v1.CloneService/DeleteClone"
 	CloneService_DeleteClones_FullMethodName  = "/cloned.v1.CloneService/DeleteClones"
 	CloneService_WatchClones_FullMethodName   = "/cloned.v1.CloneService/WatchClones"
@@ -68,6 +70,13 @@ type CloneServiceClient interface {
 	// GetLineage returns the snapshots that a clone can be reset to, newest first:
 	// its own, those it descends from, and those of its golden.
 	GetLineage(ctx context.Context, in *GetLineageRequest, opts ...grpc.CallOption) (*GetLineageResponse, error)
+	// UndoClone brings back what the last reset of a clone replaced, or a clone that
+	// was deleted, while it is kept.
+	UndoClone(ctx context.Context, in *UndoCloneRequest, opts ...grpc.CallOption) (*UndoCloneResponse, error)
+	// HoldClone keeps a clone that was made to be held alive as long as the call
+	// lasts, and a minute longer. It answers once when it does, and ends with
+	// NOT_FOUND when the clone is deleted.
+	HoldClone(ctx context.Context, in *HoldCloneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HoldCloneResponse], error)
 	// DeleteClone deletes one clone; FAILED_PRECONDITION if it is protected.
 	DeleteClone(ctx context.Context, in *DeleteCloneRequest, opts ...grpc.CallOption) (*DeleteCloneResponse, error)
 	// DeleteClones deletes all clones that the filter selects, but for protected
@@ -179,6 +188,35 @@ func (c *cloneServiceClient) GetLineage(ctx context.Context, in *GetLineageReque
 	return out, nil
 }
 
+func (c *cloneServiceClient) UndoClone(ctx context.Context, in *UndoCloneRequest, opts ...grpc.CallOption) (*UndoCloneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndoCloneResponse)
+	err := c.cc.Invoke(ctx, CloneService_UndoClone_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cloneServiceClient) HoldClone(ctx context.Context, in *HoldCloneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HoldCloneResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CloneService_ServiceDesc.Streams[0], CloneService_HoldClone_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[HoldCloneRequest, HoldCloneResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CloneService_HoldCloneClient = grpc.ServerStreamingClient[HoldCloneResponse]
+
 func (c *cloneServiceClient) DeleteClone(ctx context.Context, in *DeleteCloneRequest, opts ...grpc.CallOption) (*DeleteCloneResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteCloneResponse)
@@ -201,7 +239,7 @@ func (c *cloneServiceClient) DeleteClones(ctx context.Context, in *DeleteClonesR
 
 func (c *cloneServiceClient) WatchClones(ctx context.Context, in *WatchClonesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchClonesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &CloneService_ServiceDesc.Streams[0], CloneService_WatchClones_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &CloneService_ServiceDesc.Streams[1], CloneService_WatchClones_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +258,7 @@ type CloneService_WatchClonesClient = grpc.ServerStreamingClient[WatchClonesResp
 
 func (c *cloneServiceClient) GetCloneLogs(ctx context.Context, in *GetCloneLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetCloneLogsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &CloneService_ServiceDesc.Streams[1], CloneService_GetCloneLogs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &CloneService_ServiceDesc.Streams[2], CloneService_GetCloneLogs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +302,13 @@ type CloneServiceServer interface {
 	// GetLineage returns the snapshots that a clone can be reset to, newest first:
 	// its own, those it descends from, and those of its golden.
 	GetLineage(context.Context, *GetLineageRequest) (*GetLineageResponse, error)
+	// UndoClone brings back what the last reset of a clone replaced, or a clone that
+	// was deleted, while it is kept.
+	UndoClone(context.Context, *UndoCloneRequest) (*UndoCloneResponse, error)
+	// HoldClone keeps a clone that was made to be held alive as long as the call
+	// lasts, and a minute longer. It answers once when it does, and ends with
+	// NOT_FOUND when the clone is deleted.
+	HoldClone(*HoldCloneRequest, grpc.ServerStreamingServer[HoldCloneResponse]) error
 	// DeleteClone deletes one clone; FAILED_PRECONDITION if it is protected.
 	DeleteClone(context.Context, *DeleteCloneRequest) (*DeleteCloneResponse, error)
 	// DeleteClones deletes all clones that the filter selects, but for protected
@@ -311,6 +356,12 @@ func (UnimplementedCloneServiceServer) SnapshotClone(context.Context, *SnapshotC
 }
 func (UnimplementedCloneServiceServer) GetLineage(context.Context, *GetLineageRequest) (*GetLineageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLineage not implemented")
+}
+func (UnimplementedCloneServiceServer) UndoClone(context.Context, *UndoCloneRequest) (*UndoCloneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndoClone not implemented")
+}
+func (UnimplementedCloneServiceServer) HoldClone(*HoldCloneRequest, grpc.ServerStreamingServer[HoldCloneResponse]) error {
+	return status.Error(codes.Unimplemented, "method HoldClone not implemented")
 }
 func (UnimplementedCloneServiceServer) DeleteClone(context.Context, *DeleteCloneRequest) (*DeleteCloneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteClone not implemented")
@@ -507,6 +558,35 @@ func _CloneService_GetLineage_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CloneService_UndoClone_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndoCloneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CloneServiceServer).UndoClone(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CloneService_UndoClone_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CloneServiceServer).UndoClone(ctx, req.(*UndoCloneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CloneService_HoldClone_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(HoldCloneRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CloneServiceServer).HoldClone(m, &grpc.GenericServerStream[HoldCloneRequest, HoldCloneResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CloneService_HoldCloneServer = grpc.ServerStreamingServer[HoldCloneResponse]
+
 func _CloneService_DeleteClone_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteCloneRequest)
 	if err := dec(in); err != nil {
@@ -609,6 +689,10 @@ var CloneService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CloneService_GetLineage_Handler,
 		},
 		{
+			MethodName: "UndoClone",
+			Handler:    _CloneService_UndoClone_Handler,
+		},
+		{
 			MethodName: "DeleteClone",
 			Handler:    _CloneService_DeleteClone_Handler,
 		},
@@ -618,6 +702,11 @@ var CloneService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "HoldClone",
+			Handler:       _CloneService_HoldClone_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "WatchClones",
 			Handler:       _CloneService_WatchClones_Handler,
