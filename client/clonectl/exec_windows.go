@@ -8,6 +8,9 @@ import (
 // passedOn are the signals that the command of "run" gets.
 var passedOn = []os.Signal{os.Interrupt}
 
+// ownGroup does nothing: on Windows a command is killed alone.
+func ownGroup(*exec.Cmd) {}
+
 // become runs another program in this one's place: Windows can't replace one.
 func become(path string, argv, env []string) error {
 	cmd := exec.Command(path, argv[1:]...)

@@ -38,8 +38,8 @@ later.`,
 }
 
 func (a *app) runRun(ctx context.Context, o *createOptions, argv []string) (err error) {
-	if _, err := exec.LookPath(argv[0]); err != nil {
-		return errs.Fieldf("command", "%w", err)
+	if err := checkCommand(argv); err != nil {
+		return err
 	}
 	ctx, c, err := a.dial(ctx)
 	if err != nil {

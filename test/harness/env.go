@@ -223,6 +223,7 @@ type Clone struct {
 		Address, Role, Password, Database, URL string
 		Port                                   int
 	}
+	Kept    []struct{ Generation json.Number }
 	Usage   struct{ UniqueBytes, LogicalBytes json.Number }
 	Timings []struct{ Phase, Took string }
 }
@@ -251,11 +252,16 @@ func (e *Env) parse(out string) Clone {
 	return c
 }
 
+// Deleted returns the deleted clones that can be brought back.
+func (e *Env) Deleted() []Clone { return e.list("ls", "--deleted") }
+
 // List returns all clones.
-func (e *Env) List() []Clone {
+func (e *Env) List() []Clone { return e.list("ls") }
+
+func (e *Env) list(args ...string) []Clone {
 	e.t.Helper()
 	var list []Clone
-	out := e.Ctl("ls", "-o", "json")
+	out := e.Ctl(append(args, "-o", "json")...)
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
 		e.t.Fatalf("not a list of clones: %v: %s", err, out)
 	}

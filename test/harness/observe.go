@@ -23,8 +23,11 @@ func (e *Env) CheckNothingLeft() {
 	Eventually(e.t, 60*time.Second, "nothing is left over", func() error {
 		e.t.Helper()
 		volumes, instances, ports := map[string]bool{}, map[string]bool{}, map[int]bool{}
-		for _, c := range e.List() {
+		for _, c := range append(e.List(), e.Deleted()...) {
 			volumes[c.VolumeID()] = true
+			for _, k := range c.Kept {
+				volumes[fmt.Sprintf("c-%s-%s", c.ID, k.Generation)] = true
+			}
 			if c.State == "CLONE_STATE_READY" {
 				instances[c.VolumeID()] = true
 				ports[c.Endpoint.Port] = true

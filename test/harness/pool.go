@@ -40,12 +40,14 @@ func (e *Env) writeConfig() {
 	e.t.Helper()
 	metrics := FreePort(e.t)
 	e.Metrics = fmt.Sprintf("http://127.0.0.1:%d", metrics)
-	maxClones, floor := "0", "64MiB"
+	maxClones, floor, undo := "0", "64MiB", "0s" // what is deleted is gone, but for tests of undo
 	switch key, value, _ := strings.Cut(e.extra, "="); key {
 	case "clones.max":
 		maxClones = value
 	case "clones.floor":
 		floor = value
+	case "undo":
+		undo = value
 	case "", "pool":
 	default:
 		e.t.Fatalf("unknown setting %q", key)
@@ -63,9 +65,10 @@ clones:
   ports: %[8]d-%[9]d
   max: %[10]s
   free_floor: %[11]s
+undo: {for: %[12]s}
 reconcile_interval: 2s
 log: {level: debug, format: json}
-`, e.Dir, e.Socket, metrics, e.Driver, zparent, e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor)
+`, e.Dir, e.Socket, metrics, e.Driver, zparent, e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor, undo)
 	if err := os.WriteFile(e.ConfigFile(), []byte(config), 0o644); err != nil {
 		e.t.Fatal(err)
 	}
