@@ -206,6 +206,13 @@ func (r *cloneRun) expire(c state.Clone) error {
 func (r *cloneRun) dropTrash(c state.Clone, g int64) error {
 	out, err := r.commit(c, func(c *state.Clone) {
 		c.Trash = slices.DeleteFunc(c.Trash, func(have int64) bool { return have == g })
+		c.Kept = slices.DeleteFunc(c.Kept, func(k state.KeptGeneration) bool { return k.Generation == g })
+		if c.Generation == g {
+			c.Generation, c.Snapshot = 0, ""
+		}
+		if c.Next == g {
+			c.Next, c.NextSnapshot = 0, ""
+		}
 		if len(c.Generations()) == 0 { // a failed create: only its record is left
 			c.Port = 0
 		}
@@ -216,8 +223,19 @@ func (r *cloneRun) dropTrash(c state.Clone, g int64) error {
 	if out.Port != c.Port {
 		r.p.ports.release(c.Port, c.ID)
 	}
+	r.p.wakeOrigins(c)
 	r.tell(out, nil)
 	return nil
+}
+
+// wakeOrigins has the snapshots collected that a clone came from, if it was what
+// held them.
+func (p *Plane) wakeOrigins(c state.Clone) {
+	for _, id := range origins(c) {
+		if s, ok := p.store.View().Snapshot(id); ok && s.State == state.SnapshotDeleting {
+			p.owners.wake(snapshotKey(id))
+		}
+	}
 }
 
 // forget: nothing is left of the clone but its record.
@@ -235,10 +253,6 @@ func (r *cloneRun) forget(c state.Clone) error {
 	p.ports.release(c.Port, c.ID)
 	p.finish(c, "clone deleted", nil)
 	p.waiters.tell(cloneKey(c.ID), news{})
-	for _, id := range origins(c) {
-		if s, ok := p.store.View().Snapshot(id); ok && s.State == state.SnapshotDeleting {
-			p.owners.wake(snapshotKey(id))
-		}
-	}
+	p.wakeOrigins(c)
 	return nil
 }

@@ -157,20 +157,31 @@ func planWanted(c state.Clone, o parts, now time.Time) Action {
 	}
 }
 
-// planRemoval removes generations and then does what comes last. It is None
-// while others descend from one of them.
+// planRemoval removes generations and then does what comes last. While others
+// descend from one of them, the rest is dropped from the record: it no longer
+// holds what it came from, which may descend from the one that stays.
 func planRemoval(generations []int64, o parts, last Action) Action {
 	for _, g := range generations {
 		if o[g].instance != absent {
 			return Action{Kind: RemoveInstance, Generation: g}
 		}
 	}
+	stays, gone := false, int64(0)
 	for _, g := range generations {
-		if o[g].kept {
-			last = Action{}
-		} else if o[g].volume != absent {
+		switch {
+		case o[g].kept:
+			stays = true
+		case o[g].volume != absent:
 			return Action{Kind: DestroyVolume, Generation: g}
+		default:
+			gone = g
 		}
+	}
+	switch {
+	case stays && gone != 0:
+		return Action{Kind: DropTrash, Generation: gone}
+	case stays:
+		return Action{}
 	}
 	return last
 }

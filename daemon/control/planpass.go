@@ -67,7 +67,7 @@ func Plan(want Want, observed Observed, now time.Time) []Action {
 	}
 	for _, c := range want.Clones {
 		for _, id := range origins(c) {
-			used[id] = used[id] || uses(c, byID[id])
+			used[id] = true
 		}
 		for _, id := range c.Taking {
 			want.Live[id] = true

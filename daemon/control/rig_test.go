@@ -246,6 +246,13 @@ func (r *rig) atRest() {
 			for _, g := range volumes {
 				want = append(want, fmt.Sprintf("volume c-%s-%d", c.ID, g))
 			}
+			if c.State == state.CloneDeleting && c.KeptUntil.IsZero() {
+				for _, g := range c.Generations() {
+					if !slices.Contains(volumes, g) {
+						return fmt.Errorf("clone %s is deleted, and holds generation %d", c.Name, g)
+					}
+				}
+			}
 			switch {
 			case c.State == state.CloneDeleting && len(volumes) > 0:
 			case !slices.Equal(c.Trash, kept) || c.Next != 0 || len(c.Taking) > 0:
@@ -301,7 +308,7 @@ func used(v *state.View, s state.Snapshot) bool {
 				return true
 			}
 		}
-		if c.Snapshot == s.ID && !(c.State == state.CloneDeleting && c.KeptUntil.IsZero() && c.ID == s.Clone) {
+		if c.Snapshot == s.ID {
 			return true
 		}
 	}

@@ -176,7 +176,7 @@ func (p *Plane) removeTasks(ctx context.Context, id string) error {
 // is about to.
 func isUsed(v *state.View, s state.Snapshot) bool {
 	for c := range v.Clones() {
-		if uses(c, s) {
+		if slices.Contains(origins(c), s.ID) {
 			return true
 		}
 	}
@@ -186,15 +186,8 @@ func isUsed(v *state.View, s state.Snapshot) bool {
 	return slices.ContainsFunc(v.Snapshots(""), func(g state.Snapshot) bool { return g.Clone == "" && g.Parent == s.ID })
 }
 
-// uses says whether a clone came from the snapshot, or is about to. One that is
-// deleted for good does not hold its own: both go, the one that came from the
-// other first.
-func uses(c state.Clone, s state.Snapshot) bool {
-	forGood := c.State == state.CloneDeleting && c.KeptUntil.IsZero()
-	return slices.Contains(origins(c), s.ID) && !(forGood && c.ID == s.Clone)
-}
-
-// origins are the snapshots that the generations of a clone came from.
+// origins are the snapshots that the generations of a clone came from, or are
+// about to.
 func origins(c state.Clone) []string {
 	ids := []string{c.Snapshot, c.NextSnapshot}
 	for _, k := range c.Kept {

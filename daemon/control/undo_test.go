@@ -90,6 +90,13 @@ func undoCases(clone func(*rig)) []crashCase {
 			kept(r)
 			r.write(r.create("other"), "theirs")
 		}, func(r *rig) error { return reset(r, control.ResetRequest{Clone: "other"}) }, reads("theirs")},
+		{"delete what took over the state of its own fork", func(r *rig) {
+			clone(r)
+			_, _, err := r.plane.CreateClone(r.ctx(), control.CreateRequest{Name: "other", From: "main", Wait: true})
+			r.must(err)
+			r.must(reset(r, control.ResetRequest{Clone: "other"}))
+			r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "other", Wait: true}))
+		}, drop(true), volumes(0)},
 		{"publish a clone", clone, func(r *rig) error {
 			_, _, err := r.plane.CreateGolden(r.ctx(), publishRequest("new", ""), nil)
 			return unless(err, errs.Exists)

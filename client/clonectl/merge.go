@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/cloned-db/cloned/client"
+	"github.com/cloned-db/cloned/client/schema"
+	"github.com/cloned-db/cloned/errs"
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
+)
+
+type mergeOptions struct {
+	into, output string
+	dryRun, now  bool
+}
+
+func newMerge(a *app) *cobra.Command {
+	o := &mergeOptions{}
+	cmd := &cobra.Command{
+		Use:   "merge CLONE --into CLONE",
+		Short: "Bring what one clone has changed in the schema into another; rows never",
+		Long: `Compares both clones with their nearest common ancestor. What both have changed
+alike is done already; the rest is merged if applying the changes of both in
+either order gives the same schema, which is tried on throw-away clones. A
+conflict is named object by object, and nothing changes.
+
+The merge is built beside the clone and put in its place: address and password
+stay, connections are closed. clonectl undo takes it back. --dry-run only says
+what would be done, and rehearses the statements (see clonectl rehearse).`,
+		Example: `  clonectl merge hotfix-1042 --into dev --dry-run
+  clonectl merge hotfix-1042 --into dev`,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.firstArg(a.completeClones),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.into == "" {
+				return errs.Fieldf("into", "must be given").WithHint("clonectl merge %s --into CLONE", args[0])
+			}
+			return a.runMerge(cmd.Context(), args[0], o)
+		},
+	}
+	cmd.Flags().StringVar(&o.into, "into", "", "clone to merge into")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "change nothing: report what would be done, and rehearse it")
+	nowFlag(cmd, &o.now)
+	a.complete(cmd, "into", a.completeClones)
+	outputFlag(cmd, &o.output)
+	return cmd
+}
+
+// merged is what merge prints with -o json.
+type merged struct {
+	From       string             `json:"from"`
+	Into       string             `json:"into"`
+	Base       string             `json:"base"`
+	Statements []schema.Statement `json:"statements"`
+	schema.Merge
+	// Tried is what applying both sides in either order gives differently.
+	Tried      []schema.Change `json:"tried,omitempty"`
+	Generation int64           `json:"generation,omitempty"`
+}
+
+func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err error) {
+	ctx, c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	theirs, err := reachable(ctx, c, from)
+	if err != nil {
+		return err
+	}
+	ours, err := get(ctx, c, o.into)
+	if err != nil {
+		return err
+	}
+	if ours.GetId() == theirs.GetId() {
+		return errs.Fieldf("into", "%s can't be merged into itself", from)
+	}
+	begin := time.Now()
+	m := &merger{a: a, c: c, ours: ours, theirs: theirs}
+	defer m.close()
+	if m.base, err = commonAncestor(ctx, c, ours, theirs); err != nil {
+		return err
+	}
+	target, err := a.scratch(ctx, c, ours.GetName(), "merge")
+	if err != nil {
+		return err
+	}
+	defer a.release(target)
+	if err := m.plan(ctx, target.Clone); err != nil {
+		return err
+	}
+	if err := m.conflicts(); err != nil {
+		return a.printMerge(m.report, o, err)
+	}
+	if o.dryRun {
+		return a.printMerge(m.report, o, nil)
+	}
+	if len(m.report.Statements) > 0 {
+		clone, err := a.replace(ctx, c, ours, target, o.now, func() error { return nil })
+		if err != nil {
+			return err
+		}
+		m.report.Generation = clone.GetGeneration()
+	}
+	if err := a.printMerge(m.report, o, nil); err != nil || o.output != "" {
+		return err
+	}
+	return a.done(ours, "", "has "+from+" merged into it", begin)
+}
+
+// merger makes a merge of throw-away clones.
+type merger struct {
+	a            *app
+	c            *client.Client
+	ours, theirs *clonedv1.Clone
+	base         string
+	report       merged
+	closers      []func()
+}
+
+func (m *merger) close() {
+	for _, f := range m.closers {
+		f()
+	}
+}
+
+// copyOf makes a throw-away clone and connects to it.
+func (m *merger) copyOf(ctx context.Context, ref string) (*pgx.Conn, error) {
+	lease, err := m.a.scratch(ctx, m.c, ref, "merge")
+	if err != nil {
+		return nil, err
+	}
+	m.closers = append(m.closers, func() { m.a.release(lease) })
+	return m.connect(ctx, lease.Clone)
+}
+
+func (m *merger) connect(ctx context.Context, clone *clonedv1.Clone) (*pgx.Conn, error) {
+	conn, err := connect(ctx, clone)
+	if err == nil {
+		// Before the clone goes; a session that is lost is no loss.
+		m.closers = append([]func(){func() { _ = conn.Close(context.WithoutCancel(ctx)) }}, m.closers...)
+	}
+	return conn, err
+}
+
+// plan finds out what is to be done, does it on the target, a copy of ours, and
+// does the same the other way round on a copy of theirs, to compare the results.
+func (m *merger) plan(ctx context.Context, target *clonedv1.Clone) error {
+	base, err := m.copyOf(ctx, m.base)
+	if err != nil {
+		return err
+	}
+	theirs, err := m.copyOf(ctx, m.theirs.GetName())
+	if err != nil {
+		return err
+	}
+	ours, err := m.connect(ctx, target)
+	if err != nil {
+		return err
+	}
+	var before [3]schema.Schema
+	for i, conn := range []*pgx.Conn{base, ours, theirs} {
+		if before[i], err = schema.Read(ctx, conn); err != nil {
+			return err
+		}
+	}
+	m.report = merged{From: m.theirs.GetName(), Into: m.ours.GetName(), Base: m.base, Merge: schema.Compare3(before[0], before[1], before[2])}
+	if len(m.report.Conflicts) > 0 {
+		return nil
+	}
+	mine, err := m.statements(ctx, base, ours, before[0], before[1])
+	if err != nil {
+		return err
+	}
+	if m.report.Statements, err = m.statements(ctx, base, theirs, before[0], before[2]); err != nil {
+		return err
+	}
+	if _, err := schema.Apply(ctx, ours, m.report.Statements); err != nil {
+		return m.inOrder(err, m.theirs, m.ours)
+	}
+	if _, err := schema.Apply(ctx, theirs, mine); err != nil {
+		return m.inOrder(err, m.ours, m.theirs)
+	}
+	one, err := schema.Read(ctx, ours)
+	if err != nil {
+		return err
+	}
+	two, err := schema.Read(ctx, theirs)
+	m.report.Tried = schema.Diff(one, two)
+	return err
+}
+
+// statements returns what turns the base into one side, without what the other
+// side has done too.
+func (m *merger) statements(ctx context.Context, base, side *pgx.Conn, from, to schema.Schema) ([]schema.Statement, error) {
+	plan, err := schema.Between(ctx, base.Config(), side.Config(), schema.Diff(from, to))
+	if err != nil || len(m.report.Same) == 0 {
+		return plan, err
+	}
+	scratch, err := m.copyOf(ctx, m.base) // the statements are run on it
+	if err != nil {
+		return nil, err
+	}
+	return schema.Remaining(ctx, scratch, plan, to, m.report.Same)
+}
+
+// inOrder says that the changes of one clone can't be made where those of the
+// other have been.
+func (m *merger) inOrder(err error, changes, after *clonedv1.Clone) error {
+	return errs.New(errs.Conflict, "MERGE_CONFLICT", "what %s has changed can't be done after what %s has: %w", changes.GetName(), after.GetName(), err).
+		WithHint("rebase, or make the change by hand: clonectl diff shows each side's")
+}
+
+// conflicts is nil if the two can be merged.
+func (m *merger) conflicts() error {
+	switch n := len(m.report.Conflicts); {
+	case n > 0:
+		return errs.New(errs.Conflict, "MERGE_CONFLICT", "%s and %s have changed %d objects differently; %s is as it was", m.ours.GetName(), m.theirs.GetName(), n, m.ours.GetName()).
+			WithHint("make one side like the other, and merge again")
+	case len(m.report.Tried) > 0:
+		return errs.New(errs.Conflict, "MERGE_CONFLICT", "the order of the changes matters: %d objects come out differently; %s is as it was", len(m.report.Tried), m.ours.GetName()).
+			WithHint("make the change by hand: clonectl diff shows each side's")
+	}
+	return nil
+}
+
+func (a *app) printMerge(m merged, o *mergeOptions, conflict error) error {
+	if o.output != "" {
+		return errors.Join(a.printJSON(m), conflict)
+	}
+	for _, c := range m.Conflicts {
+		fmt.Fprintf(a.out, "%s %s: %s\n", paint(a.out, red, "conflict:"), c.Key, c.Why)
+		for _, side := range []struct{ name, definition string }{{"base", c.Base}, {m.Into, c.Ours}, {m.From, c.Theirs}} {
+			text := oneLine(side.definition)
+			if text == "" {
+				text = "(not there)"
+			}
+			fmt.Fprintf(a.out, "  %s: %s\n", side.name, text)
+		}
+	}
+	for _, c := range m.Tried {
+		fmt.Fprintf(a.out, "%s %s: %q in one order, %q in the other\n", paint(a.out, red, "conflict:"), c.Key, oneLine(c.From), oneLine(c.To))
+	}
+	if conflict != nil {
+		return conflict
+	}
+	fmt.Fprintf(a.out, "-- %s into %s, since %s: %d objects changed by one, %d by the other, %d by both alike\n", m.From, m.Into, m.Base, len(m.Theirs), len(m.Ours), len(m.Same))
+	a.printStatements(m.Statements)
+	if len(m.Statements) == 0 {
+		fmt.Fprintln(a.out, "-- nothing is to be done")
+	}
+	return nil
+}
