@@ -29,7 +29,7 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 	go tool buf lint
-	shellcheck $$(grep -rlE '^#!.*(bash|sh)$$' scripts .ci)
+	shellcheck $$(grep -rlE '^#!.*(bash|sh)$$' scripts .ci deploy)
 	scripts/vulncheck
 
 generate: build/protodeps

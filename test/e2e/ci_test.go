@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/cloned-db/cloned/test/harness"
+)
+
+// TestCI runs the pieces under deploy/ci as their platforms do: the scripts of
+// the files themselves, with the variables that a job has.
+func TestCI(t *testing.T) {
+	each(t, func(t *testing.T, e *harness.Env) {
+		e.Start()
+		e.GoldenFromDirectory("shop", scale(500))
+		psql := harness.BinDir(t) + "/psql"
+		command := psql + ` -XAtc "SELECT 'orders: ' || (count(*) > 0) FROM orders" && ` + e.Bin + `/clonectl ls -o json > ` + e.Dir + `/during && exit 3`
+		for name, script := range map[string]ciScript{
+			"github": githubRun(t, "run", map[string]string{"run": command, "golden": "shop"}),
+			"gitlab": gitlabScript(t, map[string]string{"CLONED_GOLDEN": "shop", "CLONED_COMMAND": command}),
+			"shell":  {argv: []string{harness.Repo(t, "deploy/ci/shell/cloned-run"), "sh", "-c", command}, env: []string{"CLONED_GOLDEN=shop", "BUILD_ID=7"}},
+		} {
+			out, code := script.run(t, e)
+			if code != 3 || !strings.Contains(out, "orders: true") {
+				t.Errorf("%s: exit %d: %s", name, code, out)
+			}
+			during, err := os.ReadFile(e.Dir + "/during")
+			if err != nil || !strings.Contains(string(during), "ci.run") {
+				t.Errorf("%s: the clone during the job: %s, %v", name, during, err)
+			}
+			os.Remove(e.Dir + "/during")
+			if list := e.List(); len(list) != 0 {
+				t.Errorf("%s left %v", name, list)
+			}
+		}
+		bad := githubRun(t, "run", map[string]string{"run": "true", "golden": `x"; touch ` + e.Dir + `/pwned; "`})
+		if out, code := bad.run(t, e); code != 2 && code != 3 {
+			t.Errorf("a golden that is none: exit %d: %s", code, out)
+		}
+		if _, err := os.Stat(e.Dir + "/pwned"); err == nil {
+			t.Error("an input is run as code")
+		}
+		e.CheckNothingLeft()
+	})
+}
+
+// ciScript is a step of a job.
+type ciScript struct{ argv, env []string }
+
+// run runs it as in a job: with clonectl on the PATH, and what both platforms set.
+func (s ciScript) run(t *testing.T, e *harness.Env) (out string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), s.argv[0], s.argv[1:]...)
+	cmd.Env = append(os.Environ(), "PATH="+e.Bin+":"+os.Getenv("PATH"), "CLONED_HOST=unix://"+e.Socket,
+		"GITHUB_REF_NAME=main", "GITHUB_HEAD_REF=feature/x", "GITHUB_REPOSITORY=a/b", "GITHUB_RUN_ID=1", "GITHUB_JOB=test",
+		"CI_COMMIT_REF_NAME=main", "CI_PROJECT_PATH=a/b", "CI_PIPELINE_ID=1", "CI_JOB_ID=2")
+	cmd.Env = append(cmd.Env, s.env...)
+	cmd.Dir = e.Dir
+	raw, _ := cmd.CombinedOutput() // its exit code is looked at
+	return string(raw), cmd.ProcessState.ExitCode()
+}
+
+// githubRun reads a composite action's one step, with its inputs filled in as
+// GitHub does: where they are named, and the defaults for the rest.
+func githubRun(t *testing.T, action string, inputs map[string]string) ciScript {
+	t.Helper()
+	var file struct {
+		Inputs map[string]struct {
+			Required bool
+			Default  string
+		}
+		Runs struct {
+			Using string
+			Steps []struct {
+				Shell, Run string
+				Env        map[string]string
+			}
+		}
+	}
+	readYAML(t, "deploy/ci/github/"+action+"/action.yml", &file)
+	if len(file.Runs.Steps) != 1 || file.Runs.Using != "composite" || file.Runs.Steps[0].Shell != "bash" {
+		t.Fatalf("%s: %+v", action, file.Runs)
+	}
+	step := file.Runs.Steps[0]
+	if strings.Contains(step.Run, "${{") {
+		t.Errorf("%s: an expression in a script can be code", action)
+	}
+	for name := range inputs {
+		if _, ok := file.Inputs[name]; !ok {
+			t.Errorf("%s has no input %s", action, name)
+		}
+	}
+	// As GitHub runs "shell: bash".
+	s := ciScript{argv: []string{"bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step.Run}}
+	for variable, value := range step.Env {
+		for name, input := range file.Inputs {
+			given, ok := inputs[name]
+			if !ok {
+				given = input.Default
+			}
+			value = strings.ReplaceAll(value, "${{ inputs."+name+" }}", given)
+		}
+		if strings.Contains(value, "${{") {
+			t.Errorf("%s: %s is %q, which names no input", action, variable, value)
+		}
+		s.env = append(s.env, variable+"="+value)
+	}
+	return s
+}
+
+// gitlabScript reads the script of the hidden job.
+func gitlabScript(t *testing.T, variables map[string]string) ciScript {
+	t.Helper()
+	var file map[string]struct {
+		Variables map[string]string
+		Script    []string
+	}
+	readYAML(t, "deploy/ci/gitlab/cloned.yml", &file)
+	job := file[".cloned"]
+	s := ciScript{argv: []string{"sh", "-ec", strings.Join(job.Script, "\n")}}
+	for name, value := range job.Variables {
+		if given, ok := variables[name]; ok {
+			value = given
+		}
+		s.env = append(s.env, name+"="+value)
+	}
+	return s
+}
+
+func readYAML(t *testing.T, path string, into any) {
+	t.Helper()
+	raw, err := os.ReadFile(harness.Repo(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(raw, into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
