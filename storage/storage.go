@@ -64,6 +64,8 @@ const (
 	ReasonPoolFull = "POOL_FULL"
 	// ReasonForeign: the object exists but does not bear our mark.
 	ReasonForeign = "FOREIGN"
+	// ReasonNotAncestor: the one state did not come from the other.
+	ReasonNotAncestor = "NOT_ANCESTOR"
 )
 
 // idPattern is what volume and snapshot IDs look like: safe as a path element,
@@ -175,7 +177,8 @@ type Inventory struct {
 }
 
 // Driver is a filesystem backend. See the package comment for what all its
-// methods guarantee.
+// methods guarantee, and HealthReporter, Differ and SnapshotMeter for what it may
+// be besides.
 type Driver interface {
 	// Name is the driver's name in configuration and metrics: "zfs", "btrfs", "dir".
 	Name() string
@@ -214,14 +217,3 @@ type Driver interface {
 	// without the capability Foreign.
 	ForeignPath(ctx context.Context, name string) (string, error)
 }
-
-// HealthReporter is what a driver may be beside a Driver: one that knows the
-// state of the devices below its pool.
-type HealthReporter interface {
-	// Health returns "ONLINE" if all is well, otherwise the state in the
-	// filesystem's own words.
-	Health(ctx context.Context) (string, error)
-}
-
-// Online is the Health of a pool with which all is well.
-const Online = "ONLINE"

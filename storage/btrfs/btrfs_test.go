@@ -113,6 +113,16 @@ func TestConformance(t *testing.T) {
 				mount + "/", "/" + strings.Repeat("long/", 50) + "path",
 			}
 		},
+		Comparison: &storagetest.Comparison{
+			Leave: func(t *testing.T, d storage.Driver, volume string) {
+				base := d.(counted).base
+				btrfs(t, "subvolume", "snapshot", "-r", base.Join("v", volume), base.Join("t", volume))
+			},
+			Left: func(t *testing.T, d storage.Driver, volume string) bool {
+				_, err := os.Lstat(d.(counted).base.Join("t", volume))
+				return err == nil
+			},
+		},
 		Commands:    func(d storage.Driver) int64 { return d.(counted).n.Load() },
 		HotCommands: 1,
 	})

@@ -8,6 +8,7 @@
 //	<Root>/<instance>/v/<volume>               a volume: its Path
 //	<Root>/<instance>/s/<volume>/<snapshot>    a snapshot of a volume
 //	<Root>/<instance>/f/<path>/<snapshot>      a snapshot of a foreign subvolume
+//	<Root>/<instance>/t/<volume>               a snapshot for the time of a comparison
 //
 // where <path> is the foreign subvolume's, escaped as in a URL. Its snapshots
 // live with us because nothing is written into it. The instance in the path is

@@ -76,6 +76,7 @@ func (d *Driver) prepare() error {
 		"v": 0o711, // a database that runs unprivileged on the host must reach its volume
 		"s": 0o700,
 		"f": 0o700,
+		"t": 0o700,
 	} {
 		if err := base.Mkdir(d.base.Join(name), mode); err != nil {
 			return err
@@ -89,8 +90,10 @@ func (d *Driver) prepare() error {
 	if d.fsid, err = filesystem(dir); err != nil {
 		return err
 	}
-	d.image, err = imageOf(dir)
-	return err
+	if d.image, err = imageOf(dir); err != nil {
+		return err
+	}
+	return d.sweepAll()
 }
 
 // Name returns "btrfs".

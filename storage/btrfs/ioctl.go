@@ -20,6 +20,8 @@ const (
 
 	iocSubvolCreate  = iocWrite | 4096<<16 | iocMagic | 14
 	iocSnapDestroy   = iocWrite | 4096<<16 | iocMagic | 15
+	iocTreeSearchV2  = iocWrite | iocRead | 112<<16 | iocMagic | 17
+	iocInoLookup     = iocWrite | iocRead | 4096<<16 | iocMagic | 18
 	iocSnapCreateV2  = iocWrite | 4096<<16 | iocMagic | 23
 	iocDevInfo       = iocWrite | iocRead | 4096<<16 | iocMagic | 30
 	iocFSInfo        = iocRead | 1024<<16 | iocMagic | 31
@@ -62,7 +64,9 @@ type subvolInfo struct {
 	uuid       uuid
 	parentUUID uuid
 	_          uuid        // received_uuid
-	_          [4]uint64   // the times' transactions
+	_          uint64      // ctransid
+	otransid   uint64      // the transaction of its making
+	_          [2]uint64   // stransid, rtransid
 	_          timespec    // ctime
 	otime      timespec    // of its making
 	_          [2]timespec // stime, rtime

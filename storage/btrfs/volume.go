@@ -114,6 +114,9 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 		return base.HasSnapshots(id)
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = d.sweep(id)
+	}
+	if err == nil {
 		err = d.destroy(d.base.Join("v", id))
 	}
 	return base.Classify(err, "destroy "+id)

@@ -39,6 +39,8 @@ type Config struct {
 	// Leftover leaves behind what a call that died while it made the volume of
 	// this ID leaves. Nil if a single command makes a volume.
 	Leftover func(t *testing.T, d storage.Driver, id string)
+	// Comparison handles what a Changed that died left. Nil if it leaves nothing.
+	Comparison *Comparison
 	// Dependents says that a snapshot can't be destroyed while volumes descend
 	// from it. Without it, it can, and the volumes live on.
 	Dependents bool
@@ -57,6 +59,14 @@ type Foreign struct {
 	Snapshot func(t *testing.T, name string)
 	// Snapshots lists the names of the owner's snapshots.
 	Snapshots func(t *testing.T) []string
+}
+
+// Comparison is what a storage.Differ has of its own while it compares.
+type Comparison struct {
+	// Leave leaves behind what a Changed of the volume that died leaves.
+	Leave func(t *testing.T, d storage.Driver, volume string)
+	// Left reports whether there is such a thing.
+	Left func(t *testing.T, d storage.Driver, volume string) bool
 }
 
 // Run runs the suite.
@@ -88,6 +98,13 @@ func Run(t *testing.T, cfg Config) {
 		{"Usage", testUsage},
 		{"Space", testSpace},
 		{"HotCommands", testHotCommands},
+		{"ChangedFew", testChangedFew},
+		{"ChangedNames", testChangedNames},
+		{"ChangedOddNames", testChangedOddNames},
+		{"ChangedSince", testChangedSince},
+		{"ChangedForeign", testChangedForeign},
+		{"ChangedMidway", testChangedMidway},
+		{"SnapshotUsage", testSnapshotUsage},
 		{"Foreign", testForeign},
 		{"ForeignOwnersSnapshots", testForeignOwnersSnapshots},
 		{"ForeignRefused", testForeignRefused},
