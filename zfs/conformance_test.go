@@ -43,6 +43,17 @@ func TestConformance(t *testing.T) {
 			driver := d.(*Driver)
 			sh(t, "zfs", "clone", driver.parent+"/v"+driver.snapshotPrefix()+"s", driver.parent+"/"+id)
 		},
+		Comparison: &storagetest.Comparison{
+			Leave: func(t *testing.T, d storage.Driver, volume string) {
+				driver := d.(*Driver)
+				if _, err := driver.bear(t.Context(), "snapshot", driver.temporaryName(volume)); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Left: func(t *testing.T, d storage.Driver, volume string) bool {
+				return exists(t, d.(*Driver).temporaryName(volume))
+			},
+		},
 		Dependents: true,
 		Commands: func(d storage.Driver) int64 {
 			n, _ := counters.Load(d)

@@ -15,6 +15,8 @@
 //	tank/cloned/g-1                        volume g-1, at /tank/cloned/g-1
 //	tank/cloned/g-1@cloned-<instance>-s-1  its snapshot s-1
 //	tank/cloned/c-7-1                      a clone of it
+//	tank/cloned/c-7-1@cloned-<instance>-_changed
+//	                                       for the time of a comparison
 //	tank/replica@cloned-<instance>-s-3     snapshot s-3 of the foreign dataset tank/replica
 //
 // # Birth mark

@@ -2,6 +2,8 @@ package zfs
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strings"
 
 	"github.com/cloned-db/cloned/errs"
@@ -19,6 +21,20 @@ func (d *Driver) read(ctx context.Context, verb string, argv ...string) ([]byte,
 	loaded := d.loaded.Load()
 	out, err := d.runner.Read(ctx, verb, argv...)
 	return out, d.judge(ctx, loaded, err)
+}
+
+// stream is read for an answer that is read while it comes.
+func (d *Driver) stream(ctx context.Context, verb string, consume func(io.Reader) error, argv ...string) error {
+	loaded := d.loaded.Load()
+	var refused error
+	err := d.runner.Stream(ctx, verb, func(out io.Reader) error {
+		refused = consume(out)
+		return refused
+	}, argv...)
+	if refused != nil && errors.Is(err, refused) {
+		return errs.New(errs.Internal, reasonOutput, "%w", err)
+	}
+	return d.judge(ctx, loaded, err)
 }
 
 // judge classifies the failure of a command that began when the pool's load was

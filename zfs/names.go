@@ -109,3 +109,15 @@ func (d *Driver) checkForeign(name string) error {
 	}
 	return nil
 }
+
+// temporaryName returns the full name of the snapshot for comparing a volume.
+func (d *Driver) temporaryName(volume string) string {
+	return d.parent + "/" + volume + d.snapshotPrefix() + temporaryID
+}
+
+// isTemporary reports whether a snapshot has such a name.
+func (d *Driver) isTemporary(name string) bool {
+	dataset, _, _ := strings.Cut(name, "@")
+	volume, own := d.volumeID(dataset)
+	return own && name == d.temporaryName(volume)
+}

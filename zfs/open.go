@@ -54,6 +54,9 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 		return nil, err
 	}
 	d.parentGUID, d.mountpoint = parent.value("guid"), parent.value("mountpoint")
+	if err := d.sweepAll(ctx); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 

@@ -162,6 +162,16 @@ func (d *Driver) Destroy(ctx context.Context, volume string) error {
 	if err == nil || hasReason(err, reasonUnfinished) {
 		err = d.run(ctx, "destroy", found.name)
 	}
+	if hasReason(err, storage.ReasonHasDependents) {
+		// Perhaps on a snapshot that a comparison left.
+		there, swept := d.sweep(ctx, d.temporaryName(volume))
+		switch {
+		case swept != nil:
+			err = swept
+		case there:
+			err = d.run(ctx, "destroy", found.name)
+		}
+	}
 	if errs.Is(err, errs.NotFound) {
 		return nil
 	}

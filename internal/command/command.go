@@ -5,9 +5,11 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -66,9 +68,51 @@ func (r *Runner) Read(ctx context.Context, verb string, argv ...string) ([]byte,
 	return r.run(ctx, verb, argv, true)
 }
 
+// Stream is Read for an answer that is too long to be kept: consume reads it
+// while it comes, to its end or until an error, which breaks the command off and
+// is returned.
+func (r *Runner) Stream(ctx context.Context, verb string, consume func(io.Reader) error, argv ...string) error {
+	out, in := io.Pipe()
+	consumed := make(chan error, 1)
+	go func() {
+		err := consume(out)
+		consumed <- err
+		out.CloseWithError(cmp.Or(err, errConsumed))
+	}()
+	var refused error
+	_, err := r.observe(ctx, verb, argv, true, func() ([]byte, []byte, error) {
+		stderr, err := execute(ctx, argv, in)
+		select {
+		case refused = <-consumed: // before the end of the output
+		default:
+			// What is broken off must not look like the end.
+			in.CloseWithError(cmp.Or(err, io.EOF))
+			if refused = <-consumed; err != nil {
+				refused = nil // for that reason
+			}
+		}
+		return nil, stderr, err
+	})
+	return cmp.Or(refused, err)
+}
+
+// errConsumed is what a command's output meets when nobody reads it any more.
+var errConsumed = errors.New("its output was not read to the end")
+
 func (r *Runner) run(ctx context.Context, verb string, argv []string, strict bool) ([]byte, error) {
+	return r.observe(ctx, verb, argv, strict, func() ([]byte, []byte, error) {
+		var out bytes.Buffer
+		stderr, err := execute(ctx, argv, &out)
+		if errors.Is(err, errAbandoned) {
+			return nil, nil, err
+		}
+		return out.Bytes(), stderr, err
+	})
+}
+
+func (r *Runner) observe(ctx context.Context, verb string, argv []string, strict bool, do func() (stdout, stderr []byte, err error)) ([]byte, error) {
 	begin := time.Now()
-	stdout, stderr, err := execute(ctx, argv)
+	stdout, stderr, err := do()
 	if err == nil && strict && len(stderr) > 0 {
 		err = errors.New("it exited with 0 but complained")
 	}
@@ -89,11 +133,14 @@ func (r *Runner) run(ctx context.Context, verb string, argv []string, strict boo
 	return stdout, err
 }
 
-func execute(ctx context.Context, argv []string) (stdout, stderr []byte, err error) {
-	var out, complaints bytes.Buffer
+// errAbandoned is for a command that could not be killed: it still writes.
+var errAbandoned = errors.New("it can't be killed")
+
+func execute(ctx context.Context, argv []string, out io.Writer) (stderr []byte, err error) {
+	var complaints bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdout, cmd.Stderr = &out, &complaints
+	cmd.Stdout, cmd.Stderr = out, &complaints
 	// A grandchild that keeps the pipes open must not keep us waiting.
 	cmd.WaitDelay = drain
 
@@ -101,14 +148,14 @@ func execute(ctx context.Context, argv []string) (stdout, stderr []byte, err err
 	go func() { ended <- cmd.Run() }()
 	select {
 	case err = <-ended:
-		return out.Bytes(), complaints.Bytes(), err
+		return complaints.Bytes(), err
 	case <-ctx.Done():
 	}
 	select {
 	case err = <-ended:
-		return out.Bytes(), complaints.Bytes(), err
+		return complaints.Bytes(), err
 	case <-time.After(2 * grace):
 		// The buffers still belong to the command.
-		return nil, nil, ctx.Err()
+		return nil, errAbandoned
 	}
 }

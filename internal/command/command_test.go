@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"io"
 	"os/exec"
 	"strings"
 	"testing"
@@ -60,5 +61,45 @@ func TestTheEndOfTheContextEndsTheCommand(t *testing.T) {
 	_, err := r.Run(ctx, "wait", "sh", "-c", "sleep 5 & wait")
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 4*time.Second {
 		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+}
+
+func TestStream(t *testing.T) {
+	var r Runner
+	read := func(dst *string) func(io.Reader) error {
+		return func(out io.Reader) error {
+			b, err := io.ReadAll(out)
+			*dst = string(b)
+			return err
+		}
+	}
+	var got string
+	if err := r.Stream(t.Context(), "say", read(&got), "echo", "whole"); err != nil || got != "whole\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	var failed *Error
+	for _, script := range []string{"echo a part; exit 3", "echo a part; echo broken off >&2"} {
+		seen := errors.New("none")
+		err := r.Stream(t.Context(), "say", func(out io.Reader) error {
+			_, seen = io.Copy(io.Discard, out)
+			return seen
+		}, "sh", "-c", script)
+		if !errors.As(err, &failed) {
+			t.Errorf("%s: got %v", script, err)
+		}
+		if script == "echo a part; exit 3" && seen == nil {
+			t.Errorf("%s: what failed looked like the end", script)
+		}
+	}
+	refusal := errors.New("no more")
+	begin := time.Now()
+	err := r.Stream(t.Context(), "say", func(io.Reader) error { return refusal }, "yes")
+	if !errors.Is(err, refusal) || time.Since(begin) > 10*time.Second {
+		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.Stream(ctx, "say", read(&got), "yes"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
 }
