@@ -40,4 +40,8 @@
 // engine runs: a volume that is mounted in a private namespace (systemd makes
 // one for PrivateTmp=, ProtectSystem=, ReadWritePaths= and the like) is an
 // empty directory for everybody else.
+//
+// Changed and ChangedBetween look into snapshots below .zfs/snapshot, which the
+// kernel mounts for them: the property snapdir may be hidden, but not disabled. They
+// need Linux 5.6 (openat2).
 package zfs

@@ -49,6 +49,28 @@ func BenchmarkUsage(b *testing.B) {
 	}
 }
 
+// BenchmarkChanged writes a page to one of a thousand files and asks which.
+func BenchmarkChanged(b *testing.B) {
+	d, snap := furnished(b)
+	c, err := d.Clone(b.Context(), snap.Ref, "c")
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(c.Path, "relation-500"), os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	for b.Loop() {
+		if _, err := f.WriteAt(make([]byte, 8<<10), 64<<10); err != nil {
+			b.Fatal(err)
+		}
+		if list, err := d.Changed(b.Context(), snap.Ref, "c"); err != nil || len(list) != 1 {
+			b.Fatal(list, err)
+		}
+	}
+}
+
 // furnished makes a volume with as many files as a PostgreSQL cluster of a few
 // databases, and a snapshot of it.
 func furnished(b *testing.B) (counted, storage.Snapshot) {

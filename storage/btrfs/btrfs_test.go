@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -204,6 +205,21 @@ func TestKernelInterface(t *testing.T) {
 	cloneSays := btrfs(t, "subvolume", "show", c.Path)
 	if field(snapshotSays, "UUID:") != field(cloneSays, "Parent UUID:") || field(snapshotSays, "Flags:") != "readonly" || field(cloneSays, "Flags:") != "-" {
 		t.Fatalf("snapshot:\n%s\nclone:\n%s", snapshotSays, cloneSays)
+	}
+	f, info, err := openSnapshot(place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got, want := strconv.FormatUint(info.otransid, 10), field(snapshotSays, "Gen at creation:"); got != want {
+		t.Errorf("made in transaction %s, want %s", got, want)
+	}
+	want := root{uuid: info.uuid, parent: info.parentUUID, otransid: info.otransid}
+	if found, ok, err := rootOf(t.Context(), f, info.uuid); err != nil || !ok || found != want {
+		t.Errorf("the root item says %+v, %v, %v, want %+v", found, ok, err, want)
+	}
+	if found, ok, err := rootOf(t.Context(), f, uuid{1}); err != nil || ok {
+		t.Errorf("of a UUID that nobody has: %+v, %v", found, err)
 	}
 	if got, want := field(cloneSays, "Creation time:"), c.Created.Local().Format("2006-01-02 15:04:05 -0700"); got != want {
 		t.Errorf("created %s, want %s", got, want)

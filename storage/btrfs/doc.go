@@ -35,6 +35,10 @@
 // what all clones have in memory, or (BTRFS_IOC_START_SYNC) was seen to stall for
 // half a minute.
 //
+// What changed since a snapshot is found by generation numbers. Whether one state
+// came from another shows in the UUIDs of the subvolumes on the way between them:
+// with one of those destroyed it can't be told any more.
+//
 // Snapshots of something that is being written contain what was forced to disk
 // (fsync); a program that runs without that gets no order among its writes.
 package btrfs

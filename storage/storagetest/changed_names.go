@@ -104,6 +104,68 @@ func testChangedNames(t *testing.T, cfg Config) {
 	})
 }
 
+// testChangedPlaces puts directories, files and links in each other's place.
+func testChangedPlaces(t *testing.T, cfg Config) {
+	d, differ := newDiffer(t, cfg)
+	v := create(t, d, "v")
+	for _, dir := range []string{"left/deep", "right", "became", "aside", "linked"} {
+		if err := os.MkdirAll(filepath.Join(v.Path, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"left/l", "left/deep/l", "left/both", "right/r", "right/both", "becomes", "became/file", "aside/file", "linked/file", "one"} {
+		write(t, v.Path, name, "1")
+	}
+	snap := snapshot(t, d, storage.Own("v"), "s").Ref
+	c := clone(t, d, snap, "c")
+	path := func(name string) string { return filepath.Join(c.Path, name) }
+	for _, err := range []error{
+		os.Rename(path("left"), path("middle")),
+		os.Rename(path("right"), path("left")),
+		os.Rename(path("middle"), path("right")),
+		os.Remove(path("becomes")),
+		os.Mkdir(path("becomes"), 0o700),
+		os.RemoveAll(path("became")),
+		os.Rename(path("aside"), path("elsewhere")),
+		os.Symlink("elsewhere", path("aside")),
+		os.Link(path("one"), path("other")),
+		os.Remove(path("one")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, c.Path, "becomes/file", "1")
+	write(t, c.Path, "became", "1")
+	removed, came, made := change{removed: true}, change{created: true, size: 1}, change{created: true, written: 1, size: 1}
+	wantChanged(t, differ, snap, "c", map[string]change{
+		"left/l": removed, "left/deep/l": removed, "left/r": came, "left/both": {size: 1},
+		"right/r": removed, "right/l": came, "right/deep/l": came, "right/both": {size: 1},
+		"becomes": removed, "becomes/file": made,
+		"became/file": removed, "became": made,
+		"aside/file": removed, "elsewhere/file": came, "aside": {created: true, size: int64(len("elsewhere"))},
+		"one": removed, "other": came,
+	})
+
+	if err := os.Link(path("linked/file"), path("another")); err != nil {
+		t.Fatal(err)
+	}
+	writeAt(t, path("linked/file"), []byte("22"), 0)
+	got, err := differ.Changed(t.Context(), snap, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bytes int64
+	for _, c := range got {
+		if c.Path == "linked/file" || c.Path == "another" {
+			bytes += c.Bytes
+		}
+	}
+	if bytes < 2 {
+		t.Errorf("a file with two names is not listed under any of them: %+v", got)
+	}
+}
+
 // testChangedOddNames: whatever a name consists of, it comes out as it went in.
 func testChangedOddNames(t *testing.T, cfg Config) {
 	d, differ := newDiffer(t, cfg)

@@ -100,6 +100,7 @@ func Run(t *testing.T, cfg Config) {
 		{"HotCommands", testHotCommands},
 		{"ChangedFew", testChangedFew},
 		{"ChangedNames", testChangedNames},
+		{"ChangedPlaces", testChangedPlaces},
 		{"ChangedOddNames", testChangedOddNames},
 		{"ChangedSince", testChangedSince},
 		{"ChangedForeign", testChangedForeign},
