@@ -207,14 +207,18 @@ func testChangedMidway(t *testing.T, cfg Config) {
 		cfg.Comparison.Leave(t, d, id)
 	}
 	wantList(t, d, nil, "v", "v@s", "again", "destroyed", "reopened")
-	wantChanged(t, differ, snap, "again", want)
-	destroy(t, d, "destroyed")
-	d = cfg.Reopen(t, d)
-	for _, id := range []string{"again", "destroyed", "reopened"} {
+	gone := func(id string) {
+		t.Helper()
 		if cfg.Comparison.Left(t, d, id) {
 			t.Errorf("what a died comparison of %s left is still there", id)
 		}
 	}
+	wantChanged(t, differ, snap, "again", want)
+	gone("again")
+	destroy(t, d, "destroyed")
+	gone("destroyed")
+	d = cfg.Reopen(t, d)
+	gone("reopened")
 	wantList(t, d, nil, "v", "v@s", "again", "reopened")
 }
 
