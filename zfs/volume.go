@@ -166,10 +166,10 @@ func (d *Driver) Destroy(ctx context.Context, volume string) error {
 		// Perhaps on a snapshot that a comparison left.
 		there, swept := d.sweep(ctx, d.temporaryName(volume))
 		switch {
-		case swept != nil:
-			err = swept
 		case there:
 			err = d.run(ctx, "destroy", found.name)
+		case swept != nil && !hasReason(swept, storage.ReasonForeign):
+			err = swept
 		}
 	}
 	if errs.Is(err, errs.NotFound) {
