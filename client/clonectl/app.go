@@ -94,5 +94,8 @@ func name(args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if own := gitConfig(context.Background(), branchClone(branch)); own != "" {
+		return own, nil
+	}
 	return nameOfBranch(branch), nil
 }

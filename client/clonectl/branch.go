@@ -19,11 +19,25 @@ const maxName = 63
 // branch is appended. Two branches that still come to one name, such as a/b and
 // a-b, are told apart by the daemon: a clone serves one branch.
 func nameOfBranch(branch string) string {
-	name := strings.Trim(otherCharacters.ReplaceAllString(strings.ToLower(branch), "-"), "-")
+	name := plainName(branch)
 	if name == strings.ReplaceAll(branch, "/", "-") && len(name) <= maxName {
 		return name
 	}
-	sum := sha256.Sum256([]byte(branch))
+	return withDigest(name, branch)
+}
+
+// ownNameOfBranch is for a branch whose usual name another clone has: the digest
+// is of what else tells it apart, too.
+func ownNameOfBranch(branch string, apart ...string) string {
+	return withDigest(plainName(branch), strings.Join(append(apart, branch), "\x00"))
+}
+
+func plainName(branch string) string {
+	return strings.Trim(otherCharacters.ReplaceAllString(strings.ToLower(branch), "-"), "-")
+}
+
+func withDigest(name, of string) string {
+	sum := sha256.Sum256([]byte(of))
 	digest := hex.EncodeToString(sum[:4])
 	name = strings.TrimRight(name[:min(len(name), maxName-len(digest)-1)], "-")
 	return strings.TrimLeft(name+"-"+digest, "-")
@@ -43,6 +57,10 @@ func currentBranch() (string, error) {
 	}
 	return "", errs.Fieldf("name", "no Git checkout here, whose branch could give the clone's name").WithHint("name the clone")
 }
+
+// branchClone is where the repository's configuration has the name of a branch's
+// clone, if that is not the usual one. Git forgets it with the branch.
+func branchClone(branch string) string { return "branch." + branch + ".clonedClone" }
 
 // branchOrEmpty is the current branch, or "" where there is none.
 func branchOrEmpty() string {

@@ -94,6 +94,12 @@ func (o *createOptions) request(ctx context.Context, c *client.Client, name stri
 	if req.Owner == "" {
 		req.Owner = defaultOwner()
 	}
+	if id := gitConfig(ctx, configRepo); id != "" && req.Branch != "" && labels[repoLabel] == "" {
+		if req.Labels == nil {
+			req.Labels = map[string]string{}
+		}
+		req.Labels[repoLabel] = id // for clonectl prune
+	}
 	return req, nil
 }
 

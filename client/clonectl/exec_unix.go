@@ -17,5 +17,20 @@ func ownGroup(cmd *exec.Cmd) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
 
+// background starts "git sync" in a session of its own, so that nothing waits for
+// it or ends it.
+func background(dir string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "git", "sync", "--background")
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
 // become replaces this process with another program.
 func become(path string, argv, env []string) error { return syscall.Exec(path, argv, env) }

@@ -11,6 +11,20 @@ var passedOn = []os.Signal{os.Interrupt}
 // ownGroup does nothing: on Windows a command is killed alone.
 func ownGroup(*exec.Cmd) {}
 
+// background starts "git sync" by itself.
+func background(dir string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "git", "sync", "--background")
+	cmd.Dir = dir
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
 // become runs another program in this one's place: Windows can't replace one.
 func become(path string, argv, env []string) error {
 	cmd := exec.Command(path, argv[1:]...)

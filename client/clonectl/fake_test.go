@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +41,7 @@ type fake struct {
 	undos   []*clonedv1.UndoCloneRequest
 	deletes []*clonedv1.DeleteCloneRequest
 	holds   []string
+	delay   time.Duration // before a create is answered
 	nodes   []*clonedv1.TreeNode
 }
 
@@ -86,6 +89,7 @@ func (f *fake) put(name string) *clonedv1.Clone {
 }
 
 func (f *fake) CreateClone(_ context.Context, req *clonedv1.CreateCloneRequest) (*clonedv1.CreateCloneResponse, error) {
+	time.Sleep(f.delay)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
@@ -96,7 +100,7 @@ func (f *fake) CreateClone(_ context.Context, req *clonedv1.CreateCloneRequest) 
 		return &clonedv1.CreateCloneResponse{Clone: c}, nil
 	}
 	c := f.put(req.Name)
-	c.Labels, c.Golden, c.Owner = req.Labels, req.Golden, req.Owner
+	c.Labels, c.Golden, c.Owner, c.Branch = req.Labels, req.Golden, req.Owner, req.Branch
 	return &clonedv1.CreateCloneResponse{Clone: c, Created: true}, nil
 }
 
@@ -113,8 +117,8 @@ func (f *fake) ListClones(_ context.Context, req *clonedv1.ListClonesRequest) (*
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	resp := &clonedv1.ListClonesResponse{}
-	for _, name := range []string{"a", "b", "c"} {
-		c, ok := f.clones[name]
+	for _, name := range slices.Sorted(maps.Keys(f.clones)) {
+		c, ok := f.clones[name], true
 		for k, v := range req.GetFilter().GetLabels() {
 			ok = ok && c.Labels[k] == v
 		}
