@@ -124,6 +124,21 @@ func (s *cloneService) ResetClone(ctx context.Context, req *clonedv1.ResetCloneR
 	return &clonedv1.ResetCloneResponse{Clone: s.full(c)}, nil
 }
 
+func (s *cloneService) GetChanges(ctx context.Context, req *clonedv1.GetChangesRequest) (*clonedv1.GetChangesResponse, error) {
+	since, relations, err := s.plane.Changes(ctx, req.GetName(), req.GetSince())
+	if err != nil {
+		return nil, err
+	}
+	resp := &clonedv1.GetChangesResponse{Since: since}
+	for _, r := range relations {
+		resp.Relations = append(resp.Relations, &clonedv1.RelationChange{
+			Database: r.Database, Name: r.Name, Kind: r.Kind,
+			WrittenBytes: r.Bytes, SizeBytes: r.Size, Created: r.Created, Removed: r.Removed,
+		})
+	}
+	return resp, nil
+}
+
 func (s *cloneService) UndoClone(ctx context.Context, req *clonedv1.UndoCloneRequest) (*clonedv1.UndoCloneResponse, error) {
 	c, err := s.plane.UndoClone(ctx, req.GetName(), req.GetGeneration())
 	if err != nil {

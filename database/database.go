@@ -182,6 +182,29 @@ type Target struct {
 	Password   string
 }
 
+// File is a file of a volume in which something was written.
+type File struct {
+	// Path is relative to the volume.
+	Path string
+	// Bytes is how much was written, Size how long the file is.
+	Bytes, Size int64
+	// Created and Removed say that it was not there before, or is not any more.
+	Created, Removed bool
+}
+
+// Relation is what files of a database belong to.
+type Relation struct {
+	Database string // empty for what belongs to all
+	// Name has its schema.
+	Name string
+	// Kind is "table", "index", "sequence", "view" (materialized), "toast" (named
+	// after its table), "catalog", or of what is no relation "dropped", "log" (of
+	// transactions) or "other".
+	Kind             string
+	Bytes, Size      int64
+	Created, Removed bool
+}
+
 // Engine is one database system.
 type Engine interface {
 	// Name is the engine's name in configuration and metrics: "postgres".
@@ -228,6 +251,10 @@ type Engine interface {
 	// Checkpoint flushes the instance's memory to its volume, through the admin
 	// socket, so that what is cloned of it starts without recovery being long.
 	Checkpoint(ctx context.Context, t Target) error
+	// Relations says what files of the target's volume are, from the catalogs of
+	// its running server: those of one relation as one. What no catalog knows
+	// (any more) is named after its kind.
+	Relations(ctx context.Context, t Target, files []File) ([]Relation, error)
 	// ConnectionURL is the URL for users, with the password if t has one.
 	ConnectionURL(t Target) string
 }

@@ -111,7 +111,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 		newStatus, newGolden, newSnapshot,
 		newCreate, newList, newShow, newURL, newEnv, newConnect, newLogs, newRun,
 		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove,
-		newLog, newTree, newUndo, newRebase, newDiff, newMerge, newGit, newPrune, newUndo,
+		newLog, newTree, newUndo, newRebase, newDiff, newMerge, newGit, newPrune, newChanges, newUndo,
 		newVersion,
 	} {
 		root.AddCommand(new(a))

@@ -11,6 +11,8 @@ const (
 	stepDestroySnapshot = "snapshot.destroy"
 	stepForeignSnapshot = "foreign.snapshot"
 	stepForeignDestroy  = "foreign.destroy"
+	stepCompare         = "volume.compare"
+	stepRelations       = "instance.relations"
 	stepCheckpoint      = "instance.checkpoint"
 	stepFreeze          = "instance.freeze"
 	stepThaw            = "instance.thaw"
@@ -33,7 +35,7 @@ func FaultPoints() []string {
 	steps := []string{
 		stepCloneVolume, stepCreateVolume, stepStatVolume, stepDestroyVolume,
 		stepSnapshot, stepDestroySnapshot, stepForeignSnapshot, stepForeignDestroy,
-		stepCheckpoint, stepFreeze, stepThaw,
+		stepCheckpoint, stepFreeze, stepThaw, stepCompare, stepRelations,
 		stepStart, stepReady, stepClaim, stepStop, stepRemove, stepInspect, stepRemoveTask,
 		stepFill, stepFacts, stepPrepare, stepCommitRequest, stepCommitOutcome,
 	}

@@ -82,11 +82,12 @@ func Plan(want Want, observed Observed, now time.Time) []Action {
 }
 
 // collectable says whether a snapshot's parts are to be removed: it is deleted
-// and no clone came from it, or the refresh that made it has died.
+// and no clone came from it, or the refresh that made it has died. A live one is
+// being worked on by this process.
 func collectable(s state.Snapshot, live, used bool) bool {
 	switch s.State {
 	case state.SnapshotDeleting:
-		return !used
+		return !used && !live
 	case state.SnapshotPreparing:
 		return !live
 	default:

@@ -99,6 +99,14 @@ func (e Engine) Claim(_ context.Context, t database.Target) error {
 	})
 }
 
+func (e Engine) Relations(_ context.Context, t database.Target, files []database.File) ([]database.Relation, error) {
+	var out []database.Relation
+	for _, f := range files {
+		out = append(out, database.Relation{Database: "shop", Name: f.Path, Kind: "table", Bytes: f.Bytes})
+	}
+	return out, e.call("engine.Relations", t.ID, func(*World) error { return nil })
+}
+
 func (e Engine) Checkpoint(_ context.Context, t database.Target) error {
 	return e.call("engine.Checkpoint", t.ID, func(w *World) error {
 		if i := w.instances[t.ID]; i == nil || i.state != container.Running || t.VolumePath != pathOf(t.ID) {

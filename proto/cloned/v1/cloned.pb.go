@@ -213,7 +213,7 @@ func (x TreeNode_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TreeNode_Kind.Descriptor instead.
 func (TreeNode_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{63, 0}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{66, 0}
 }
 
 // Clone is a private, writable database on a thin clone of a golden.
@@ -1496,6 +1496,213 @@ func (x *ResetCloneResponse) GetClone() *Clone {
 	return nil
 }
 
+type GetChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The ID of a snapshot in its lineage, or the name of one of its own; empty for
+	// the one that it came from.
+	Since         string `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetChangesRequest) Reset() {
+	*x = GetChangesRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetChangesRequest) ProtoMessage() {}
+
+func (x *GetChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetChangesRequest.ProtoReflect.Descriptor instead.
+func (*GetChangesRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetChangesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetChangesRequest) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+type GetChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The snapshot's ID.
+	Since string `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// The most written first.
+	Relations     []*RelationChange `protobuf:"bytes,2,rep,name=relations,proto3" json:"relations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetChangesResponse) Reset() {
+	*x = GetChangesResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetChangesResponse) ProtoMessage() {}
+
+func (x *GetChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetChangesResponse.ProtoReflect.Descriptor instead.
+func (*GetChangesResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetChangesResponse) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *GetChangesResponse) GetRelations() []*RelationChange {
+	if x != nil {
+		return x.Relations
+	}
+	return nil
+}
+
+// RelationChange is a table, an index or whatever else files belong to.
+type RelationChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for what belongs to all databases.
+	Database string `protobuf:"bytes,1,opt,name=database,proto3" json:"database,omitempty"`
+	// With its schema.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// table, index, sequence, view (materialized), toast, catalog; or dropped, log
+	// (of transactions), other.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Written since, in blocks of the filesystem.
+	WrittenBytes int64 `protobuf:"varint,4,opt,name=written_bytes,json=writtenBytes,proto3" json:"written_bytes,omitempty"`
+	// Of its files that were written, as they are now.
+	SizeBytes     int64 `protobuf:"varint,5,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	Created       bool  `protobuf:"varint,6,opt,name=created,proto3" json:"created,omitempty"`
+	Removed       bool  `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelationChange) Reset() {
+	*x = RelationChange{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelationChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelationChange) ProtoMessage() {}
+
+func (x *RelationChange) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelationChange.ProtoReflect.Descriptor instead.
+func (*RelationChange) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RelationChange) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *RelationChange) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RelationChange) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RelationChange) GetWrittenBytes() int64 {
+	if x != nil {
+		return x.WrittenBytes
+	}
+	return 0
+}
+
+func (x *RelationChange) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *RelationChange) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+func (x *RelationChange) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 type UndoCloneRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1508,7 +1715,7 @@ type UndoCloneRequest struct {
 
 func (x *UndoCloneRequest) Reset() {
 	*x = UndoCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1727,7 @@ func (x *UndoCloneRequest) String() string {
 func (*UndoCloneRequest) ProtoMessage() {}
 
 func (x *UndoCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[16]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1740,7 @@ func (x *UndoCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoCloneRequest.ProtoReflect.Descriptor instead.
 func (*UndoCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{16}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UndoCloneRequest) GetName() string {
@@ -1559,7 +1766,7 @@ type UndoCloneResponse struct {
 
 func (x *UndoCloneResponse) Reset() {
 	*x = UndoCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1778,7 @@ func (x *UndoCloneResponse) String() string {
 func (*UndoCloneResponse) ProtoMessage() {}
 
 func (x *UndoCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[17]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1791,7 @@ func (x *UndoCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoCloneResponse.ProtoReflect.Descriptor instead.
 func (*UndoCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{17}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UndoCloneResponse) GetClone() *Clone {
@@ -1603,7 +1810,7 @@ type HoldCloneRequest struct {
 
 func (x *HoldCloneRequest) Reset() {
 	*x = HoldCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1822,7 @@ func (x *HoldCloneRequest) String() string {
 func (*HoldCloneRequest) ProtoMessage() {}
 
 func (x *HoldCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[18]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1835,7 @@ func (x *HoldCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldCloneRequest.ProtoReflect.Descriptor instead.
 func (*HoldCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{18}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HoldCloneRequest) GetName() string {
@@ -1646,7 +1853,7 @@ type HoldCloneResponse struct {
 
 func (x *HoldCloneResponse) Reset() {
 	*x = HoldCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1865,7 @@ func (x *HoldCloneResponse) String() string {
 func (*HoldCloneResponse) ProtoMessage() {}
 
 func (x *HoldCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[19]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1878,7 @@ func (x *HoldCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldCloneResponse.ProtoReflect.Descriptor instead.
 func (*HoldCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{19}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{22}
 }
 
 type SnapshotCloneRequest struct {
@@ -1688,7 +1895,7 @@ type SnapshotCloneRequest struct {
 
 func (x *SnapshotCloneRequest) Reset() {
 	*x = SnapshotCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1907,7 @@ func (x *SnapshotCloneRequest) String() string {
 func (*SnapshotCloneRequest) ProtoMessage() {}
 
 func (x *SnapshotCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[20]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1920,7 @@ func (x *SnapshotCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCloneRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{20}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SnapshotCloneRequest) GetName() string {
@@ -1755,7 +1962,7 @@ type SnapshotCloneResponse struct {
 
 func (x *SnapshotCloneResponse) Reset() {
 	*x = SnapshotCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1974,7 @@ func (x *SnapshotCloneResponse) String() string {
 func (*SnapshotCloneResponse) ProtoMessage() {}
 
 func (x *SnapshotCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[21]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1987,7 @@ func (x *SnapshotCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCloneResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{21}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotCloneResponse) GetSnapshot() *Snapshot {
@@ -1806,7 +2013,7 @@ type GetLineageRequest struct {
 
 func (x *GetLineageRequest) Reset() {
 	*x = GetLineageRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2025,7 @@ func (x *GetLineageRequest) String() string {
 func (*GetLineageRequest) ProtoMessage() {}
 
 func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[22]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2038,7 @@ func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageRequest.ProtoReflect.Descriptor instead.
 func (*GetLineageRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{22}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetLineageRequest) GetName() string {
@@ -1850,7 +2057,7 @@ type GetLineageResponse struct {
 
 func (x *GetLineageResponse) Reset() {
 	*x = GetLineageResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2069,7 @@ func (x *GetLineageResponse) String() string {
 func (*GetLineageResponse) ProtoMessage() {}
 
 func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[23]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2082,7 @@ func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageResponse.ProtoReflect.Descriptor instead.
 func (*GetLineageResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{23}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetLineageResponse) GetSnapshots() []*Snapshot {
@@ -1894,7 +2101,7 @@ type SuspendCloneRequest struct {
 
 func (x *SuspendCloneRequest) Reset() {
 	*x = SuspendCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2113,7 @@ func (x *SuspendCloneRequest) String() string {
 func (*SuspendCloneRequest) ProtoMessage() {}
 
 func (x *SuspendCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[24]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2126,7 @@ func (x *SuspendCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendCloneRequest.ProtoReflect.Descriptor instead.
 func (*SuspendCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{24}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SuspendCloneRequest) GetName() string {
@@ -1938,7 +2145,7 @@ type SuspendCloneResponse struct {
 
 func (x *SuspendCloneResponse) Reset() {
 	*x = SuspendCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2157,7 @@ func (x *SuspendCloneResponse) String() string {
 func (*SuspendCloneResponse) ProtoMessage() {}
 
 func (x *SuspendCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[25]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2170,7 @@ func (x *SuspendCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendCloneResponse.ProtoReflect.Descriptor instead.
 func (*SuspendCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{25}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SuspendCloneResponse) GetClone() *Clone {
@@ -1984,7 +2191,7 @@ type ResumeCloneRequest struct {
 
 func (x *ResumeCloneRequest) Reset() {
 	*x = ResumeCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2203,7 @@ func (x *ResumeCloneRequest) String() string {
 func (*ResumeCloneRequest) ProtoMessage() {}
 
 func (x *ResumeCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[26]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2216,7 @@ func (x *ResumeCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCloneRequest.ProtoReflect.Descriptor instead.
 func (*ResumeCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{26}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ResumeCloneRequest) GetName() string {
@@ -2035,7 +2242,7 @@ type ResumeCloneResponse struct {
 
 func (x *ResumeCloneResponse) Reset() {
 	*x = ResumeCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2254,7 @@ func (x *ResumeCloneResponse) String() string {
 func (*ResumeCloneResponse) ProtoMessage() {}
 
 func (x *ResumeCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[27]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2267,7 @@ func (x *ResumeCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCloneResponse.ProtoReflect.Descriptor instead.
 func (*ResumeCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{27}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ResumeCloneResponse) GetClone() *Clone {
@@ -2083,7 +2290,7 @@ type DeleteCloneRequest struct {
 
 func (x *DeleteCloneRequest) Reset() {
 	*x = DeleteCloneRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2302,7 @@ func (x *DeleteCloneRequest) String() string {
 func (*DeleteCloneRequest) ProtoMessage() {}
 
 func (x *DeleteCloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[28]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2315,7 @@ func (x *DeleteCloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCloneRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCloneRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{28}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteCloneRequest) GetName() string {
@@ -2140,7 +2347,7 @@ type DeleteCloneResponse struct {
 
 func (x *DeleteCloneResponse) Reset() {
 	*x = DeleteCloneResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2359,7 @@ func (x *DeleteCloneResponse) String() string {
 func (*DeleteCloneResponse) ProtoMessage() {}
 
 func (x *DeleteCloneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[29]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2372,7 @@ func (x *DeleteCloneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCloneResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCloneResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{29}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{32}
 }
 
 type DeleteClonesRequest struct {
@@ -2180,7 +2387,7 @@ type DeleteClonesRequest struct {
 
 func (x *DeleteClonesRequest) Reset() {
 	*x = DeleteClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2399,7 @@ func (x *DeleteClonesRequest) String() string {
 func (*DeleteClonesRequest) ProtoMessage() {}
 
 func (x *DeleteClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[30]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2412,7 @@ func (x *DeleteClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClonesRequest.ProtoReflect.Descriptor instead.
 func (*DeleteClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{30}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteClonesRequest) GetFilter() *CloneFilter {
@@ -2233,7 +2440,7 @@ type DeleteClonesResponse struct {
 
 func (x *DeleteClonesResponse) Reset() {
 	*x = DeleteClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2452,7 @@ func (x *DeleteClonesResponse) String() string {
 func (*DeleteClonesResponse) ProtoMessage() {}
 
 func (x *DeleteClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[31]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2465,7 @@ func (x *DeleteClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClonesResponse.ProtoReflect.Descriptor instead.
 func (*DeleteClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{31}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteClonesResponse) GetDeleted() []string {
@@ -2286,7 +2493,7 @@ type WatchClonesRequest struct {
 
 func (x *WatchClonesRequest) Reset() {
 	*x = WatchClonesRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2505,7 @@ func (x *WatchClonesRequest) String() string {
 func (*WatchClonesRequest) ProtoMessage() {}
 
 func (x *WatchClonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[32]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2518,7 @@ func (x *WatchClonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchClonesRequest.ProtoReflect.Descriptor instead.
 func (*WatchClonesRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{32}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchClonesRequest) GetFilter() *CloneFilter {
@@ -2339,7 +2546,7 @@ type WatchClonesResponse struct {
 
 func (x *WatchClonesResponse) Reset() {
 	*x = WatchClonesResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2558,7 @@ func (x *WatchClonesResponse) String() string {
 func (*WatchClonesResponse) ProtoMessage() {}
 
 func (x *WatchClonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[33]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2571,7 @@ func (x *WatchClonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchClonesResponse.ProtoReflect.Descriptor instead.
 func (*WatchClonesResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{33}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchClonesResponse) GetRevision() uint64 {
@@ -2401,7 +2608,7 @@ type GetCloneLogsRequest struct {
 
 func (x *GetCloneLogsRequest) Reset() {
 	*x = GetCloneLogsRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2620,7 @@ func (x *GetCloneLogsRequest) String() string {
 func (*GetCloneLogsRequest) ProtoMessage() {}
 
 func (x *GetCloneLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[34]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2633,7 @@ func (x *GetCloneLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneLogsRequest.ProtoReflect.Descriptor instead.
 func (*GetCloneLogsRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{34}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetCloneLogsRequest) GetName() string {
@@ -2459,7 +2666,7 @@ type GetCloneLogsResponse struct {
 
 func (x *GetCloneLogsResponse) Reset() {
 	*x = GetCloneLogsResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2678,7 @@ func (x *GetCloneLogsResponse) String() string {
 func (*GetCloneLogsResponse) ProtoMessage() {}
 
 func (x *GetCloneLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[35]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2691,7 @@ func (x *GetCloneLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCloneLogsResponse.ProtoReflect.Descriptor instead.
 func (*GetCloneLogsResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{35}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetCloneLogsResponse) GetData() []byte {
@@ -2510,7 +2717,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2729,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[36]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2742,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{36}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Source) GetKind() isSource_Kind {
@@ -2619,7 +2826,7 @@ type DirectorySource struct {
 
 func (x *DirectorySource) Reset() {
 	*x = DirectorySource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2838,7 @@ func (x *DirectorySource) String() string {
 func (*DirectorySource) ProtoMessage() {}
 
 func (x *DirectorySource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[37]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2851,7 @@ func (x *DirectorySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectorySource.ProtoReflect.Descriptor instead.
 func (*DirectorySource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{37}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DirectorySource) GetPath() string {
@@ -2667,7 +2874,7 @@ type BaseBackupSource struct {
 
 func (x *BaseBackupSource) Reset() {
 	*x = BaseBackupSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2886,7 @@ func (x *BaseBackupSource) String() string {
 func (*BaseBackupSource) ProtoMessage() {}
 
 func (x *BaseBackupSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[38]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2899,7 @@ func (x *BaseBackupSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseBackupSource.ProtoReflect.Descriptor instead.
 func (*BaseBackupSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{38}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BaseBackupSource) GetConninfo() string {
@@ -2722,7 +2929,7 @@ type InPlaceSource struct {
 
 func (x *InPlaceSource) Reset() {
 	*x = InPlaceSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2941,7 @@ func (x *InPlaceSource) String() string {
 func (*InPlaceSource) ProtoMessage() {}
 
 func (x *InPlaceSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[39]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2954,7 @@ func (x *InPlaceSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InPlaceSource.ProtoReflect.Descriptor instead.
 func (*InPlaceSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{39}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *InPlaceSource) GetDataset() string {
@@ -2778,7 +2985,7 @@ type CloneSource struct {
 
 func (x *CloneSource) Reset() {
 	*x = CloneSource{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2997,7 @@ func (x *CloneSource) String() string {
 func (*CloneSource) ProtoMessage() {}
 
 func (x *CloneSource) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[40]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +3010,7 @@ func (x *CloneSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloneSource.ProtoReflect.Descriptor instead.
 func (*CloneSource) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{40}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CloneSource) GetName() string {
@@ -2844,7 +3051,7 @@ type GoldenOptions struct {
 
 func (x *GoldenOptions) Reset() {
 	*x = GoldenOptions{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +3063,7 @@ func (x *GoldenOptions) String() string {
 func (*GoldenOptions) ProtoMessage() {}
 
 func (x *GoldenOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[41]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +3076,7 @@ func (x *GoldenOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoldenOptions.ProtoReflect.Descriptor instead.
 func (*GoldenOptions) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{41}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GoldenOptions) GetImage() string {
@@ -2953,7 +3160,7 @@ type Golden struct {
 
 func (x *Golden) Reset() {
 	*x = Golden{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3172,7 @@ func (x *Golden) String() string {
 func (*Golden) ProtoMessage() {}
 
 func (x *Golden) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[42]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3185,7 @@ func (x *Golden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Golden.ProtoReflect.Descriptor instead.
 func (*Golden) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{42}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Golden) GetName() string {
@@ -3067,7 +3274,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3286,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[43]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3299,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{43}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Snapshot) GetId() string {
@@ -3214,7 +3421,7 @@ type CreateGoldenRequest struct {
 
 func (x *CreateGoldenRequest) Reset() {
 	*x = CreateGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3433,7 @@ func (x *CreateGoldenRequest) String() string {
 func (*CreateGoldenRequest) ProtoMessage() {}
 
 func (x *CreateGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[44]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3446,7 @@ func (x *CreateGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGoldenRequest.ProtoReflect.Descriptor instead.
 func (*CreateGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{44}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CreateGoldenRequest) GetName() string {
@@ -3284,7 +3491,7 @@ type RefreshProgress struct {
 
 func (x *RefreshProgress) Reset() {
 	*x = RefreshProgress{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3296,7 +3503,7 @@ func (x *RefreshProgress) String() string {
 func (*RefreshProgress) ProtoMessage() {}
 
 func (x *RefreshProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[45]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3309,7 +3516,7 @@ func (x *RefreshProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshProgress.ProtoReflect.Descriptor instead.
 func (*RefreshProgress) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{45}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RefreshProgress) GetPhase() string {
@@ -3353,7 +3560,7 @@ type CreateGoldenResponse struct {
 
 func (x *CreateGoldenResponse) Reset() {
 	*x = CreateGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3365,7 +3572,7 @@ func (x *CreateGoldenResponse) String() string {
 func (*CreateGoldenResponse) ProtoMessage() {}
 
 func (x *CreateGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[46]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3378,7 +3585,7 @@ func (x *CreateGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGoldenResponse.ProtoReflect.Descriptor instead.
 func (*CreateGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{46}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CreateGoldenResponse) GetEvent() isCreateGoldenResponse_Event {
@@ -3432,7 +3639,7 @@ type RefreshGoldenRequest struct {
 
 func (x *RefreshGoldenRequest) Reset() {
 	*x = RefreshGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3444,7 +3651,7 @@ func (x *RefreshGoldenRequest) String() string {
 func (*RefreshGoldenRequest) ProtoMessage() {}
 
 func (x *RefreshGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[47]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3457,7 +3664,7 @@ func (x *RefreshGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshGoldenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{47}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RefreshGoldenRequest) GetName() string {
@@ -3480,7 +3687,7 @@ type RefreshGoldenResponse struct {
 
 func (x *RefreshGoldenResponse) Reset() {
 	*x = RefreshGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3699,7 @@ func (x *RefreshGoldenResponse) String() string {
 func (*RefreshGoldenResponse) ProtoMessage() {}
 
 func (x *RefreshGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[48]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3712,7 @@ func (x *RefreshGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshGoldenResponse.ProtoReflect.Descriptor instead.
 func (*RefreshGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{48}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RefreshGoldenResponse) GetEvent() isRefreshGoldenResponse_Event {
@@ -3559,7 +3766,7 @@ type GetGoldenRequest struct {
 
 func (x *GetGoldenRequest) Reset() {
 	*x = GetGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3778,7 @@ func (x *GetGoldenRequest) String() string {
 func (*GetGoldenRequest) ProtoMessage() {}
 
 func (x *GetGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[49]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3791,7 @@ func (x *GetGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGoldenRequest.ProtoReflect.Descriptor instead.
 func (*GetGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{49}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetGoldenRequest) GetName() string {
@@ -3605,7 +3812,7 @@ type GetGoldenResponse struct {
 
 func (x *GetGoldenResponse) Reset() {
 	*x = GetGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3617,7 +3824,7 @@ func (x *GetGoldenResponse) String() string {
 func (*GetGoldenResponse) ProtoMessage() {}
 
 func (x *GetGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[50]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3630,7 +3837,7 @@ func (x *GetGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGoldenResponse.ProtoReflect.Descriptor instead.
 func (*GetGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{50}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetGoldenResponse) GetGolden() *Golden {
@@ -3655,7 +3862,7 @@ type ListGoldensRequest struct {
 
 func (x *ListGoldensRequest) Reset() {
 	*x = ListGoldensRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3667,7 +3874,7 @@ func (x *ListGoldensRequest) String() string {
 func (*ListGoldensRequest) ProtoMessage() {}
 
 func (x *ListGoldensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[51]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3680,7 +3887,7 @@ func (x *ListGoldensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGoldensRequest.ProtoReflect.Descriptor instead.
 func (*ListGoldensRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{51}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{54}
 }
 
 type ListGoldensResponse struct {
@@ -3692,7 +3899,7 @@ type ListGoldensResponse struct {
 
 func (x *ListGoldensResponse) Reset() {
 	*x = ListGoldensResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3911,7 @@ func (x *ListGoldensResponse) String() string {
 func (*ListGoldensResponse) ProtoMessage() {}
 
 func (x *ListGoldensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[52]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3924,7 @@ func (x *ListGoldensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGoldensResponse.ProtoReflect.Descriptor instead.
 func (*ListGoldensResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{52}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListGoldensResponse) GetGoldens() []*Golden {
@@ -3736,7 +3943,7 @@ type DeleteGoldenRequest struct {
 
 func (x *DeleteGoldenRequest) Reset() {
 	*x = DeleteGoldenRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +3955,7 @@ func (x *DeleteGoldenRequest) String() string {
 func (*DeleteGoldenRequest) ProtoMessage() {}
 
 func (x *DeleteGoldenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[53]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +3968,7 @@ func (x *DeleteGoldenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGoldenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGoldenRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{53}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DeleteGoldenRequest) GetName() string {
@@ -3779,7 +3986,7 @@ type DeleteGoldenResponse struct {
 
 func (x *DeleteGoldenResponse) Reset() {
 	*x = DeleteGoldenResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +3998,7 @@ func (x *DeleteGoldenResponse) String() string {
 func (*DeleteGoldenResponse) ProtoMessage() {}
 
 func (x *DeleteGoldenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[54]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +4011,7 @@ func (x *DeleteGoldenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGoldenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGoldenResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{54}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57}
 }
 
 type ListSnapshotsRequest struct {
@@ -3817,7 +4024,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +4036,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[55]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4049,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{55}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListSnapshotsRequest) GetGolden() string {
@@ -3861,7 +4068,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4080,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[56]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4093,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{56}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -3905,7 +4112,7 @@ type DeleteSnapshotRequest struct {
 
 func (x *DeleteSnapshotRequest) Reset() {
 	*x = DeleteSnapshotRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3917,7 +4124,7 @@ func (x *DeleteSnapshotRequest) String() string {
 func (*DeleteSnapshotRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[57]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3930,7 +4137,7 @@ func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{57}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DeleteSnapshotRequest) GetId() string {
@@ -3948,7 +4155,7 @@ type DeleteSnapshotResponse struct {
 
 func (x *DeleteSnapshotResponse) Reset() {
 	*x = DeleteSnapshotResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4167,7 @@ func (x *DeleteSnapshotResponse) String() string {
 func (*DeleteSnapshotResponse) ProtoMessage() {}
 
 func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[58]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4180,7 @@ func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{58}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{61}
 }
 
 type GetStatusRequest struct {
@@ -3984,7 +4191,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[59]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3996,7 +4203,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[59]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4009,7 +4216,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{59}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{62}
 }
 
 type GetStatusResponse struct {
@@ -4051,7 +4258,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[60]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4063,7 +4270,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[60]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4076,7 +4283,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{60}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -4243,7 +4450,7 @@ type GetTreeRequest struct {
 
 func (x *GetTreeRequest) Reset() {
 	*x = GetTreeRequest{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[61]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4255,7 +4462,7 @@ func (x *GetTreeRequest) String() string {
 func (*GetTreeRequest) ProtoMessage() {}
 
 func (x *GetTreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[61]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4268,7 +4475,7 @@ func (x *GetTreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTreeRequest.ProtoReflect.Descriptor instead.
 func (*GetTreeRequest) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{61}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetTreeRequest) GetUsage() bool {
@@ -4288,7 +4495,7 @@ type GetTreeResponse struct {
 
 func (x *GetTreeResponse) Reset() {
 	*x = GetTreeResponse{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[62]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4300,7 +4507,7 @@ func (x *GetTreeResponse) String() string {
 func (*GetTreeResponse) ProtoMessage() {}
 
 func (x *GetTreeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[62]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4313,7 +4520,7 @@ func (x *GetTreeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTreeResponse.ProtoReflect.Descriptor instead.
 func (*GetTreeResponse) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{62}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetTreeResponse) GetNodes() []*TreeNode {
@@ -4348,7 +4555,7 @@ type TreeNode struct {
 
 func (x *TreeNode) Reset() {
 	*x = TreeNode{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[63]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4360,7 +4567,7 @@ func (x *TreeNode) String() string {
 func (*TreeNode) ProtoMessage() {}
 
 func (x *TreeNode) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[63]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4373,7 +4580,7 @@ func (x *TreeNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
 func (*TreeNode) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{63}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *TreeNode) GetKind() TreeNode_Kind {
@@ -4457,7 +4664,7 @@ type StateCount struct {
 
 func (x *StateCount) Reset() {
 	*x = StateCount{}
-	mi := &file_cloned_v1_cloned_proto_msgTypes[64]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4469,7 +4676,7 @@ func (x *StateCount) String() string {
 func (*StateCount) ProtoMessage() {}
 
 func (x *StateCount) ProtoReflect() protoreflect.Message {
-	mi := &file_cloned_v1_cloned_proto_msgTypes[64]
+	mi := &file_cloned_v1_cloned_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4482,7 +4689,7 @@ func (x *StateCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateCount.ProtoReflect.Descriptor instead.
 func (*StateCount) Descriptor() ([]byte, []int) {
-	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{64}
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *StateCount) GetState() CloneState {
@@ -4622,7 +4829,22 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x03now\x18\x06 \x01(\bR\x03nowB\x04\n" +
 	"\x02to\"<\n" +
 	"\x12ResetCloneResponse\x12&\n" +
-	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"Z\n" +
+	"\x05clone\x18\x01 \x01(\v2\x10.cloned.v1.CloneR\x05clone\"_\n" +
+	"\x11GetChangesRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12+\n" +
+	"\x05since\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x18?2\f^[a-z0-9-]*$R\x05since\"c\n" +
+	"\x12GetChangesResponse\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\tR\x05since\x127\n" +
+	"\trelations\x18\x02 \x03(\v2\x19.cloned.v1.RelationChangeR\trelations\"\xcc\x01\n" +
+	"\x0eRelationChange\x12\x1a\n" +
+	"\bdatabase\x18\x01 \x01(\tR\bdatabase\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12#\n" +
+	"\rwritten_bytes\x18\x04 \x01(\x03R\fwrittenBytes\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x05 \x01(\x03R\tsizeBytes\x12\x18\n" +
+	"\acreated\x18\x06 \x01(\bR\acreated\x12\x18\n" +
+	"\aremoved\x18\a \x01(\bR\aremoved\"Z\n" +
 	"\x10UndoCloneRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12'\n" +
 	"\n" +
@@ -4853,7 +5075,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eEVENT_TYPE_PUT\x10\x01\x12\x15\n" +
-	"\x11EVENT_TYPE_DELETE\x10\x022\x97\t\n" +
+	"\x11EVENT_TYPE_DELETE\x10\x022\xe2\t\n" +
 	"\fCloneService\x12L\n" +
 	"\vCreateClone\x12\x1d.cloned.v1.CreateCloneRequest\x1a\x1e.cloned.v1.CreateCloneResponse\x12C\n" +
 	"\bGetClone\x12\x1a.cloned.v1.GetCloneRequest\x1a\x1b.cloned.v1.GetCloneResponse\x12I\n" +
@@ -4866,7 +5088,9 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\vResumeClone\x12\x1d.cloned.v1.ResumeCloneRequest\x1a\x1e.cloned.v1.ResumeCloneResponse\x12R\n" +
 	"\rSnapshotClone\x12\x1f.cloned.v1.SnapshotCloneRequest\x1a .cloned.v1.SnapshotCloneResponse\x12I\n" +
 	"\n" +
-	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\x12F\n" +
+	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\x12I\n" +
+	"\n" +
+	"GetChanges\x12\x1c.cloned.v1.GetChangesRequest\x1a\x1d.cloned.v1.GetChangesResponse\x12F\n" +
 	"\tUndoClone\x12\x1b.cloned.v1.UndoCloneRequest\x1a\x1c.cloned.v1.UndoCloneResponse\x12H\n" +
 	"\tHoldClone\x12\x1b.cloned.v1.HoldCloneRequest\x1a\x1c.cloned.v1.HoldCloneResponse0\x01\x12L\n" +
 	"\vDeleteClone\x12\x1d.cloned.v1.DeleteCloneRequest\x1a\x1e.cloned.v1.DeleteCloneResponse\x12O\n" +
@@ -4898,7 +5122,7 @@ func file_cloned_v1_cloned_proto_rawDescGZIP() []byte {
 }
 
 var file_cloned_v1_cloned_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_cloned_v1_cloned_proto_goTypes = []any{
 	(CloneState)(0),                // 0: cloned.v1.CloneState
 	(EventType)(0),                 // 1: cloned.v1.EventType
@@ -4919,179 +5143,185 @@ var file_cloned_v1_cloned_proto_goTypes = []any{
 	(*UpdateCloneResponse)(nil),    // 16: cloned.v1.UpdateCloneResponse
 	(*ResetCloneRequest)(nil),      // 17: cloned.v1.ResetCloneRequest
 	(*ResetCloneResponse)(nil),     // 18: cloned.v1.ResetCloneResponse
-	(*UndoCloneRequest)(nil),       // 19: cloned.v1.UndoCloneRequest
-	(*UndoCloneResponse)(nil),      // 20: cloned.v1.UndoCloneResponse
-	(*HoldCloneRequest)(nil),       // 21: cloned.v1.HoldCloneRequest
-	(*HoldCloneResponse)(nil),      // 22: cloned.v1.HoldCloneResponse
-	(*SnapshotCloneRequest)(nil),   // 23: cloned.v1.SnapshotCloneRequest
-	(*SnapshotCloneResponse)(nil),  // 24: cloned.v1.SnapshotCloneResponse
-	(*GetLineageRequest)(nil),      // 25: cloned.v1.GetLineageRequest
-	(*GetLineageResponse)(nil),     // 26: cloned.v1.GetLineageResponse
-	(*SuspendCloneRequest)(nil),    // 27: cloned.v1.SuspendCloneRequest
-	(*SuspendCloneResponse)(nil),   // 28: cloned.v1.SuspendCloneResponse
-	(*ResumeCloneRequest)(nil),     // 29: cloned.v1.ResumeCloneRequest
-	(*ResumeCloneResponse)(nil),    // 30: cloned.v1.ResumeCloneResponse
-	(*DeleteCloneRequest)(nil),     // 31: cloned.v1.DeleteCloneRequest
-	(*DeleteCloneResponse)(nil),    // 32: cloned.v1.DeleteCloneResponse
-	(*DeleteClonesRequest)(nil),    // 33: cloned.v1.DeleteClonesRequest
-	(*DeleteClonesResponse)(nil),   // 34: cloned.v1.DeleteClonesResponse
-	(*WatchClonesRequest)(nil),     // 35: cloned.v1.WatchClonesRequest
-	(*WatchClonesResponse)(nil),    // 36: cloned.v1.WatchClonesResponse
-	(*GetCloneLogsRequest)(nil),    // 37: cloned.v1.GetCloneLogsRequest
-	(*GetCloneLogsResponse)(nil),   // 38: cloned.v1.GetCloneLogsResponse
-	(*Source)(nil),                 // 39: cloned.v1.Source
-	(*DirectorySource)(nil),        // 40: cloned.v1.DirectorySource
-	(*BaseBackupSource)(nil),       // 41: cloned.v1.BaseBackupSource
-	(*InPlaceSource)(nil),          // 42: cloned.v1.InPlaceSource
-	(*CloneSource)(nil),            // 43: cloned.v1.CloneSource
-	(*GoldenOptions)(nil),          // 44: cloned.v1.GoldenOptions
-	(*Golden)(nil),                 // 45: cloned.v1.Golden
-	(*Snapshot)(nil),               // 46: cloned.v1.Snapshot
-	(*CreateGoldenRequest)(nil),    // 47: cloned.v1.CreateGoldenRequest
-	(*RefreshProgress)(nil),        // 48: cloned.v1.RefreshProgress
-	(*CreateGoldenResponse)(nil),   // 49: cloned.v1.CreateGoldenResponse
-	(*RefreshGoldenRequest)(nil),   // 50: cloned.v1.RefreshGoldenRequest
-	(*RefreshGoldenResponse)(nil),  // 51: cloned.v1.RefreshGoldenResponse
-	(*GetGoldenRequest)(nil),       // 52: cloned.v1.GetGoldenRequest
-	(*GetGoldenResponse)(nil),      // 53: cloned.v1.GetGoldenResponse
-	(*ListGoldensRequest)(nil),     // 54: cloned.v1.ListGoldensRequest
-	(*ListGoldensResponse)(nil),    // 55: cloned.v1.ListGoldensResponse
-	(*DeleteGoldenRequest)(nil),    // 56: cloned.v1.DeleteGoldenRequest
-	(*DeleteGoldenResponse)(nil),   // 57: cloned.v1.DeleteGoldenResponse
-	(*ListSnapshotsRequest)(nil),   // 58: cloned.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 59: cloned.v1.ListSnapshotsResponse
-	(*DeleteSnapshotRequest)(nil),  // 60: cloned.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 61: cloned.v1.DeleteSnapshotResponse
-	(*GetStatusRequest)(nil),       // 62: cloned.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 63: cloned.v1.GetStatusResponse
-	(*GetTreeRequest)(nil),         // 64: cloned.v1.GetTreeRequest
-	(*GetTreeResponse)(nil),        // 65: cloned.v1.GetTreeResponse
-	(*TreeNode)(nil),               // 66: cloned.v1.TreeNode
-	(*StateCount)(nil),             // 67: cloned.v1.StateCount
-	nil,                            // 68: cloned.v1.Clone.LabelsEntry
-	nil,                            // 69: cloned.v1.CloneFilter.LabelsEntry
-	nil,                            // 70: cloned.v1.CreateCloneRequest.LabelsEntry
-	nil,                            // 71: cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	nil,                            // 72: cloned.v1.GoldenOptions.SettingsEntry
-	(*timestamppb.Timestamp)(nil),  // 73: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 74: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),  // 75: google.protobuf.FieldMask
+	(*GetChangesRequest)(nil),      // 19: cloned.v1.GetChangesRequest
+	(*GetChangesResponse)(nil),     // 20: cloned.v1.GetChangesResponse
+	(*RelationChange)(nil),         // 21: cloned.v1.RelationChange
+	(*UndoCloneRequest)(nil),       // 22: cloned.v1.UndoCloneRequest
+	(*UndoCloneResponse)(nil),      // 23: cloned.v1.UndoCloneResponse
+	(*HoldCloneRequest)(nil),       // 24: cloned.v1.HoldCloneRequest
+	(*HoldCloneResponse)(nil),      // 25: cloned.v1.HoldCloneResponse
+	(*SnapshotCloneRequest)(nil),   // 26: cloned.v1.SnapshotCloneRequest
+	(*SnapshotCloneResponse)(nil),  // 27: cloned.v1.SnapshotCloneResponse
+	(*GetLineageRequest)(nil),      // 28: cloned.v1.GetLineageRequest
+	(*GetLineageResponse)(nil),     // 29: cloned.v1.GetLineageResponse
+	(*SuspendCloneRequest)(nil),    // 30: cloned.v1.SuspendCloneRequest
+	(*SuspendCloneResponse)(nil),   // 31: cloned.v1.SuspendCloneResponse
+	(*ResumeCloneRequest)(nil),     // 32: cloned.v1.ResumeCloneRequest
+	(*ResumeCloneResponse)(nil),    // 33: cloned.v1.ResumeCloneResponse
+	(*DeleteCloneRequest)(nil),     // 34: cloned.v1.DeleteCloneRequest
+	(*DeleteCloneResponse)(nil),    // 35: cloned.v1.DeleteCloneResponse
+	(*DeleteClonesRequest)(nil),    // 36: cloned.v1.DeleteClonesRequest
+	(*DeleteClonesResponse)(nil),   // 37: cloned.v1.DeleteClonesResponse
+	(*WatchClonesRequest)(nil),     // 38: cloned.v1.WatchClonesRequest
+	(*WatchClonesResponse)(nil),    // 39: cloned.v1.WatchClonesResponse
+	(*GetCloneLogsRequest)(nil),    // 40: cloned.v1.GetCloneLogsRequest
+	(*GetCloneLogsResponse)(nil),   // 41: cloned.v1.GetCloneLogsResponse
+	(*Source)(nil),                 // 42: cloned.v1.Source
+	(*DirectorySource)(nil),        // 43: cloned.v1.DirectorySource
+	(*BaseBackupSource)(nil),       // 44: cloned.v1.BaseBackupSource
+	(*InPlaceSource)(nil),          // 45: cloned.v1.InPlaceSource
+	(*CloneSource)(nil),            // 46: cloned.v1.CloneSource
+	(*GoldenOptions)(nil),          // 47: cloned.v1.GoldenOptions
+	(*Golden)(nil),                 // 48: cloned.v1.Golden
+	(*Snapshot)(nil),               // 49: cloned.v1.Snapshot
+	(*CreateGoldenRequest)(nil),    // 50: cloned.v1.CreateGoldenRequest
+	(*RefreshProgress)(nil),        // 51: cloned.v1.RefreshProgress
+	(*CreateGoldenResponse)(nil),   // 52: cloned.v1.CreateGoldenResponse
+	(*RefreshGoldenRequest)(nil),   // 53: cloned.v1.RefreshGoldenRequest
+	(*RefreshGoldenResponse)(nil),  // 54: cloned.v1.RefreshGoldenResponse
+	(*GetGoldenRequest)(nil),       // 55: cloned.v1.GetGoldenRequest
+	(*GetGoldenResponse)(nil),      // 56: cloned.v1.GetGoldenResponse
+	(*ListGoldensRequest)(nil),     // 57: cloned.v1.ListGoldensRequest
+	(*ListGoldensResponse)(nil),    // 58: cloned.v1.ListGoldensResponse
+	(*DeleteGoldenRequest)(nil),    // 59: cloned.v1.DeleteGoldenRequest
+	(*DeleteGoldenResponse)(nil),   // 60: cloned.v1.DeleteGoldenResponse
+	(*ListSnapshotsRequest)(nil),   // 61: cloned.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 62: cloned.v1.ListSnapshotsResponse
+	(*DeleteSnapshotRequest)(nil),  // 63: cloned.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil), // 64: cloned.v1.DeleteSnapshotResponse
+	(*GetStatusRequest)(nil),       // 65: cloned.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),      // 66: cloned.v1.GetStatusResponse
+	(*GetTreeRequest)(nil),         // 67: cloned.v1.GetTreeRequest
+	(*GetTreeResponse)(nil),        // 68: cloned.v1.GetTreeResponse
+	(*TreeNode)(nil),               // 69: cloned.v1.TreeNode
+	(*StateCount)(nil),             // 70: cloned.v1.StateCount
+	nil,                            // 71: cloned.v1.Clone.LabelsEntry
+	nil,                            // 72: cloned.v1.CloneFilter.LabelsEntry
+	nil,                            // 73: cloned.v1.CreateCloneRequest.LabelsEntry
+	nil,                            // 74: cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	nil,                            // 75: cloned.v1.GoldenOptions.SettingsEntry
+	(*timestamppb.Timestamp)(nil),  // 76: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 77: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),  // 78: google.protobuf.FieldMask
 }
 var file_cloned_v1_cloned_proto_depIdxs = []int32{
-	68, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
+	71, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
 	0,  // 1: cloned.v1.Clone.state:type_name -> cloned.v1.CloneState
-	73, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
-	73, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
+	76, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
+	76, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
 	5,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
 	6,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
 	7,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
 	4,  // 7: cloned.v1.Clone.kept:type_name -> cloned.v1.KeptGeneration
-	73, // 8: cloned.v1.Clone.kept_until_time:type_name -> google.protobuf.Timestamp
-	73, // 9: cloned.v1.KeptGeneration.replace_time:type_name -> google.protobuf.Timestamp
-	73, // 10: cloned.v1.KeptGeneration.until_time:type_name -> google.protobuf.Timestamp
-	74, // 11: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
-	69, // 12: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
+	76, // 8: cloned.v1.Clone.kept_until_time:type_name -> google.protobuf.Timestamp
+	76, // 9: cloned.v1.KeptGeneration.replace_time:type_name -> google.protobuf.Timestamp
+	76, // 10: cloned.v1.KeptGeneration.until_time:type_name -> google.protobuf.Timestamp
+	77, // 11: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
+	72, // 12: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
 	0,  // 13: cloned.v1.CloneFilter.state:type_name -> cloned.v1.CloneState
-	70, // 14: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
-	74, // 15: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	73, // 14: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
+	77, // 15: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
 	3,  // 16: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
 	3,  // 17: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
 	8,  // 18: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
 	3,  // 19: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
-	75, // 20: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
-	74, // 21: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	71, // 22: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	78, // 20: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
+	77, // 21: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	74, // 22: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
 	3,  // 23: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
 	3,  // 24: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 25: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
-	46, // 26: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
-	46, // 27: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
-	3,  // 28: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 29: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
-	8,  // 30: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	8,  // 31: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	1,  // 32: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
-	3,  // 33: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
-	40, // 34: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
-	41, // 35: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
-	42, // 36: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
-	43, // 37: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
-	72, // 38: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
-	39, // 39: cloned.v1.Golden.source:type_name -> cloned.v1.Source
-	44, // 40: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
-	73, // 41: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
-	46, // 42: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
-	73, // 43: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	39, // 44: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
-	44, // 45: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
-	48, // 46: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	45, // 47: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
-	48, // 48: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	46, // 49: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
-	45, // 50: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
-	46, // 51: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
-	45, // 52: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
-	46, // 53: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
-	67, // 54: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
-	73, // 55: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
-	66, // 56: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
-	2,  // 57: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
-	73, // 58: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 59: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
-	0,  // 60: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
-	9,  // 61: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
-	11, // 62: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
-	13, // 63: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
-	15, // 64: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
-	17, // 65: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
-	27, // 66: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
-	29, // 67: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
-	23, // 68: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
-	25, // 69: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
-	19, // 70: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
-	21, // 71: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
-	31, // 72: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
-	33, // 73: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
-	35, // 74: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
-	37, // 75: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
-	47, // 76: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
-	50, // 77: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
-	52, // 78: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
-	54, // 79: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
-	56, // 80: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
-	58, // 81: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
-	60, // 82: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
-	62, // 83: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
-	64, // 84: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
-	10, // 85: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
-	12, // 86: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
-	14, // 87: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
-	16, // 88: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
-	18, // 89: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
-	28, // 90: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
-	30, // 91: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
-	24, // 92: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
-	26, // 93: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
-	20, // 94: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
-	22, // 95: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
-	32, // 96: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
-	34, // 97: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
-	36, // 98: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
-	38, // 99: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
-	49, // 100: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
-	51, // 101: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
-	53, // 102: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
-	55, // 103: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
-	57, // 104: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
-	59, // 105: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
-	61, // 106: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
-	63, // 107: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
-	65, // 108: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
-	85, // [85:109] is the sub-list for method output_type
-	61, // [61:85] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	21, // 25: cloned.v1.GetChangesResponse.relations:type_name -> cloned.v1.RelationChange
+	3,  // 26: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
+	49, // 27: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
+	49, // 28: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
+	3,  // 29: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 30: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
+	8,  // 31: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	8,  // 32: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	1,  // 33: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
+	3,  // 34: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
+	43, // 35: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
+	44, // 36: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
+	45, // 37: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
+	46, // 38: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
+	75, // 39: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
+	42, // 40: cloned.v1.Golden.source:type_name -> cloned.v1.Source
+	47, // 41: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
+	76, // 42: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
+	49, // 43: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
+	76, // 44: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	42, // 45: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
+	47, // 46: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
+	51, // 47: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	48, // 48: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
+	51, // 49: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	49, // 50: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
+	48, // 51: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
+	49, // 52: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
+	48, // 53: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
+	49, // 54: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
+	70, // 55: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
+	76, // 56: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
+	69, // 57: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
+	2,  // 58: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
+	76, // 59: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 60: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
+	0,  // 61: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
+	9,  // 62: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
+	11, // 63: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
+	13, // 64: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
+	15, // 65: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
+	17, // 66: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
+	30, // 67: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
+	32, // 68: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
+	26, // 69: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
+	28, // 70: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
+	19, // 71: cloned.v1.CloneService.GetChanges:input_type -> cloned.v1.GetChangesRequest
+	22, // 72: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
+	24, // 73: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
+	34, // 74: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
+	36, // 75: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
+	38, // 76: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
+	40, // 77: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
+	50, // 78: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
+	53, // 79: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
+	55, // 80: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
+	57, // 81: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
+	59, // 82: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
+	61, // 83: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
+	63, // 84: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
+	65, // 85: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
+	67, // 86: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
+	10, // 87: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
+	12, // 88: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
+	14, // 89: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
+	16, // 90: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
+	18, // 91: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
+	31, // 92: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
+	33, // 93: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
+	27, // 94: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
+	29, // 95: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
+	20, // 96: cloned.v1.CloneService.GetChanges:output_type -> cloned.v1.GetChangesResponse
+	23, // 97: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
+	25, // 98: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
+	35, // 99: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
+	37, // 100: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
+	39, // 101: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
+	41, // 102: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
+	52, // 103: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
+	54, // 104: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
+	56, // 105: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
+	58, // 106: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
+	60, // 107: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
+	62, // 108: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
+	64, // 109: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
+	66, // 110: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
+	68, // 111: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
+	87, // [87:112] is the sub-list for method output_type
+	62, // [62:87] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_cloned_v1_cloned_proto_init() }
@@ -5104,17 +5334,17 @@ func file_cloned_v1_cloned_proto_init() {
 		(*ResetCloneRequest_Newest)(nil),
 		(*ResetCloneRequest_Clone)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[36].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[39].OneofWrappers = []any{
 		(*Source_Directory)(nil),
 		(*Source_BaseBackup)(nil),
 		(*Source_InPlace)(nil),
 		(*Source_Clone)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[46].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[49].OneofWrappers = []any{
 		(*CreateGoldenResponse_Progress)(nil),
 		(*CreateGoldenResponse_Golden)(nil),
 	}
-	file_cloned_v1_cloned_proto_msgTypes[48].OneofWrappers = []any{
+	file_cloned_v1_cloned_proto_msgTypes[51].OneofWrappers = []any{
 		(*RefreshGoldenResponse_Progress)(nil),
 		(*RefreshGoldenResponse_Snapshot)(nil),
 	}
@@ -5124,7 +5354,7 @@ func file_cloned_v1_cloned_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloned_v1_cloned_proto_rawDesc), len(file_cloned_v1_cloned_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   70,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

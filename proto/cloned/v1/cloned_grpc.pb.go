@@ -35,6 +35,7 @@ const (
 	CloneService_ResumeClone_FullMethodName   = "/cloned.v1.CloneService/ResumeClone"
 	CloneService_SnapshotClone_FullMethodName = "/cloned.v1.CloneService/SnapshotClone"
 	CloneService_GetLineage_FullMethodName    = "/cloned.v1.CloneService/GetLineage"
+	CloneService_GetChanges_FullMethodName    = "/cloned.v1.CloneService/GetChanges"
 	CloneService_UndoClone_FullMethodName     = "/cloned.v1.CloneService/UndoClone"
 	CloneService_HoldClone_FullMethodName     = "/cloned.v1.CloneService/HoldClone"
 	CloneService_DeleteClone_FullMethodName   = "/cloned.v1.CloneService/DeleteClone"
@@ -70,6 +71,10 @@ type CloneServiceClient interface {
 	// GetLineage returns the snapshots that a clone can be reset to, newest first:
 	// its own, those it descends from, and those of its golden.
 	GetLineage(ctx context.Context, in *GetLineageRequest, opts ...grpc.CallOption) (*GetLineageResponse, error)
+	// GetChanges says which tables and indexes of a clone were written since a
+	// snapshot of its lineage, and how much, from what the filesystem knows;
+	// FAILED_PRECONDITION where it knows nothing.
+	GetChanges(ctx context.Context, in *GetChangesRequest, opts ...grpc.CallOption) (*GetChangesResponse, error)
 	// UndoClone brings back what the last reset of a clone replaced, or a clone that
 	// was deleted, while it is kept.
 	UndoClone(ctx context.Context, in *UndoCloneRequest, opts ...grpc.CallOption) (*UndoCloneResponse, error)
@@ -182,6 +187,16 @@ func (c *cloneServiceClient) GetLineage(ctx context.Context, in *GetLineageReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetLineageResponse)
 	err := c.cc.Invoke(ctx, CloneService_GetLineage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cloneServiceClient) GetChanges(ctx context.Context, in *GetChangesRequest, opts ...grpc.CallOption) (*GetChangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetChangesResponse)
+	err := c.cc.Invoke(ctx, CloneService_GetChanges_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -302,6 +317,10 @@ type CloneServiceServer interface {
 	// GetLineage returns the snapshots that a clone can be reset to, newest first:
 	// its own, those it descends from, and those of its golden.
 	GetLineage(context.Context, *GetLineageRequest) (*GetLineageResponse, error)
+	// GetChanges says which tables and indexes of a clone were written since a
+	// snapshot of its lineage, and how much, from what the filesystem knows;
+	// FAILED_PRECONDITION where it knows nothing.
+	GetChanges(context.Context, *GetChangesRequest) (*GetChangesResponse, error)
 	// UndoClone brings back what the last reset of a clone replaced, or a clone that
 	// was deleted, while it is kept.
 	UndoClone(context.Context, *UndoCloneRequest) (*UndoCloneResponse, error)
@@ -356,6 +375,9 @@ func (UnimplementedCloneServiceServer) SnapshotClone(context.Context, *SnapshotC
 }
 func (UnimplementedCloneServiceServer) GetLineage(context.Context, *GetLineageRequest) (*GetLineageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLineage not implemented")
+}
+func (UnimplementedCloneServiceServer) GetChanges(context.Context, *GetChangesRequest) (*GetChangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetChanges not implemented")
 }
 func (UnimplementedCloneServiceServer) UndoClone(context.Context, *UndoCloneRequest) (*UndoCloneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UndoClone not implemented")
@@ -558,6 +580,24 @@ func _CloneService_GetLineage_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CloneService_GetChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetChangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CloneServiceServer).GetChanges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CloneService_GetChanges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CloneServiceServer).GetChanges(ctx, req.(*GetChangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CloneService_UndoClone_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UndoCloneRequest)
 	if err := dec(in); err != nil {
@@ -687,6 +727,10 @@ var CloneService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetLineage",
 			Handler:    _CloneService_GetLineage_Handler,
+		},
+		{
+			MethodName: "GetChanges",
+			Handler:    _CloneService_GetChanges_Handler,
 		},
 		{
 			MethodName: "UndoClone",
