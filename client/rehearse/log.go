@@ -3,6 +3,7 @@ package rehearse
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // LogLine is a message of the server's log.
@@ -61,9 +62,16 @@ func ParseLog(lines []string) []LogLine {
 // maxText bounds the texts of a report, in characters.
 const maxText = 500
 
-// tidy gives a text single spaces, and cuts it.
+// tidy gives a text single spaces, and cuts it. What could command a terminal
+// is replaced.
 func tidy(text string) string {
-	return cut(strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "\uFFFD"), maxText)
+	printable := func(c rune) rune {
+		if unicode.IsControl(c) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}
+	return cut(strings.Map(printable, strings.Join(strings.Fields(text), " ")), maxText)
 }
 
 // cut shortens a text to a number of characters.

@@ -43,16 +43,27 @@ func TestMain(m *testing.M) {
 // serve returns a server that runs.
 func serve(t *testing.T, preload string) *rig {
 	t.Helper()
-	bin := need.Postgres(t)
-	if r := rigs[preload]; r != nil {
-		return r
+	need.Postgres(t)
+	if rigs[preload] == nil {
+		rigs[preload] = start(t, preload)
 	}
+	return rigs[preload]
+}
+
+// start starts a server, which the caller stops.
+func start(t *testing.T, preload string) *rig {
+	t.Helper()
+	bin := need.Postgres(t)
 	dir, err := os.MkdirTemp("", "rehearse")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{dir: dir, port: freePort(t)}
-	rigs[preload] = r
+	t.Cleanup(func() {
+		if t.Failed() && rigs[preload] != r {
+			r.stop()
+		}
+	})
 	as := &syscall.SysProcAttr{}
 	if os.Geteuid() == 0 {
 		// PostgreSQL refuses to run as root.
@@ -109,7 +120,8 @@ func serve(t *testing.T, preload string) *rig {
 func (r *rig) stop() {
 	if r.cmd != nil && r.cmd.Process != nil {
 		_ = r.cmd.Process.Signal(syscall.SIGINT) // if it is gone, so much the better
-		_ = r.cmd.Wait()
+		_ = r.cmd.Wait()                         // its exit code depends on the signal
+		r.cmd = nil
 	}
 	if err := os.RemoveAll(r.dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
