@@ -23,18 +23,23 @@ import (
 
 // rig is a PostgreSQL server of the tests' own.
 type rig struct {
-	dir  string
-	port int
-	cmd  *exec.Cmd
+	dir string
+	// super is how a superuser gets in.
+	super *pgx.ConnConfig
+	cmd   *exec.Cmd
 }
 
-// rigs are the servers that run, by the libraries they preload: one server does
-// for many tests, each of which has a database.
-var rigs = map[string]*rig{}
+var (
+	// shared are servers by the libraries they preload: one does for many tests,
+	// each of which has a database.
+	shared = map[string]*rig{}
+	// started are all servers.
+	started []*rig
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, r := range rigs {
+	for _, r := range started {
 		r.stop()
 	}
 	os.Exit(code)
@@ -44,13 +49,13 @@ func TestMain(m *testing.M) {
 func serve(t *testing.T, preload string) *rig {
 	t.Helper()
 	need.Postgres(t)
-	if rigs[preload] == nil {
-		rigs[preload] = start(t, preload)
+	if shared[preload] == nil {
+		shared[preload] = start(t, preload)
 	}
-	return rigs[preload]
+	return shared[preload]
 }
 
-// start starts a server, which the caller stops.
+// start starts a server, which is stopped after the last test.
 func start(t *testing.T, preload string) *rig {
 	t.Helper()
 	bin := need.Postgres(t)
@@ -58,12 +63,13 @@ func start(t *testing.T, preload string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{dir: dir, port: freePort(t)}
-	t.Cleanup(func() {
-		if t.Failed() && rigs[preload] != r {
-			r.stop()
-		}
-	})
+	r := &rig{dir: dir}
+	started = append(started, r)
+	port := freePort(t)
+	r.super, err = pgx.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=boss sslmode=disable application_name=test", port))
+	if err != nil {
+		t.Fatal(err)
+	}
 	as := &syscall.SysProcAttr{}
 	if os.Geteuid() == 0 {
 		// PostgreSQL refuses to run as root.
@@ -92,7 +98,7 @@ func start(t *testing.T, preload string) *rig {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	args := []string{"-D", data, "-p", strconv.Itoa(r.port)}
+	args := []string{"-D", data, "-p", strconv.Itoa(port)}
 	for _, set := range []string{
 		"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=32MB",
 		"dynamic_shared_memory_type=mmap", "autovacuum_naptime=1", "max_prepared_transactions=2",
@@ -140,13 +146,10 @@ func (r *rig) log(t *testing.T, from int) []string {
 	return strings.Split(string(data[from:]), "\n")
 }
 
-// config is a configuration of a superuser. Where nothing answers yet, no
-// environment variable shall lead to another server.
+// config is how a superuser gets into a database.
 func (r *rig) config(database string) *pgx.ConnConfig {
-	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=boss dbname=%s sslmode=disable application_name=test", r.port, database))
-	if err != nil {
-		panic(err)
-	}
+	cfg := r.super.Copy()
+	cfg.Database = database
 	return cfg
 }
 

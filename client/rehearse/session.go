@@ -59,7 +59,8 @@ func (s *server) connect(ctx context.Context, database string) (*pgx.Conn, error
 // fail.
 func (s *server) home(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := s.connect(ctx, "postgres")
-	if noDatabase(err) {
+	// 55000: it does not take connections.
+	if noDatabase(err) || hasCode(err, "55000") {
 		return s.connect(ctx, "")
 	}
 	return conn, err

@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -99,7 +100,8 @@ func (t *tracker) sample(at time.Duration, rows []seen) (nameless map[place][]ui
 		e := t.live[row.lockKey]
 		if e == nil {
 			e = t.begin(at, row)
-			if e.standing == unknown {
+			// A prepared transaction in a new database has no session to tell its name.
+			if e.standing == unknown && e.Database != "" {
 				if nameless == nil {
 					nameless = map[place][]uint32{}
 				}
@@ -216,8 +218,8 @@ func (t *tracker) locks(r *Report, after catalog) {
 	for _, e := range t.done {
 		if e.standing == unknown {
 			e.Table = fmt.Sprintf("oid %d", e.rel)
-			if db := after[e.database]; db != nil && db.rels[e.rel].name != "" {
-				e.Table = db.rels[e.rel].name
+			if db := after[e.database]; db != nil {
+				e.Database, e.Table = db.name, cmp.Or(db.rels[e.rel].name, e.Table)
 			}
 		}
 		r.Locks = append(r.Locks, e.Lock)

@@ -93,6 +93,7 @@ func (w *Watcher) prepare(ctx context.Context, home *pgx.Conn) error {
 		server: w.server, interval: w.options.interval, tracker: w.tracker, resolver: w.resolver, activity: seen, conn: home,
 	}
 	if err := w.sampler.sample(ctx); err != nil {
+		end()
 		w.resolver.finish()
 		return failed("read the server's locks", err)
 	}
