@@ -117,7 +117,7 @@ func (a *app) open(ctx context.Context, c *client.Client, ref string) (conn *pgx
 	var clone *clonedv1.Clone
 	release := func() {}
 	if !strings.Contains(ref, "@") {
-		clone, err = reachable(ctx, c, ref)
+		clone, _ = reachable(ctx, c, ref) // else a copy is tried, and its error told
 	}
 	if clone == nil {
 		lease, err := a.scratch(ctx, c, ref, "diff")

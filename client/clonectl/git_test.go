@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,35 @@ func newCheckout(t *testing.T) *checkout {
 		t.Setenv("GIT_"+who+"_EMAIL", "t@example.com")
 	}
 	c.git("init", "-q", "-b", "main")
+	t.Cleanup(c.endBackground)
 	return c
+}
+
+// endBackground ends what a checkout has left to be done and is not done yet: it
+// would write into a directory that is being removed.
+func (c *checkout) endBackground() {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left := 0
+		links, _ := filepath.Glob("/proc/[0-9]*/cwd") // a pattern that is well-formed
+		for _, link := range links {
+			dir, err := os.Readlink(link)
+			pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+			if err != nil || pid == os.Getpid() || dir != c.dir && !strings.HasPrefix(dir, c.dir+"/") {
+				continue // it is another's, or has ended
+			}
+			left++
+			if p, err := os.FindProcess(pid); err == nil {
+				_ = p.Kill() // it may just have ended
+			}
+		}
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Errorf("%d processes go on in %s", left, c.dir)
+			return
+		}
+	}
 }
 
 // try runs a command in a directory of the test's.

@@ -94,7 +94,7 @@ hotfix-1042. With one golden, that is the default.
 Exit codes: 0 done; 1 internal error; 2 bad input; 3 not found; 4 exists with
 another specification; 5 the state forbids it; 6 changed meanwhile; 7 a limit or
 the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
-"run" and "connect" pass on the exit code of the command.`,
+"run", "rebase", "rehearse" and "connect" pass on the exit code of the command.`,
 		Example: `  clonectl create                 # a database for this branch
   clonectl connect                # psql on it
   clonectl run -- make test       # one for the life of a command
@@ -111,7 +111,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 		newStatus, newGolden, newSnapshot,
 		newCreate, newList, newShow, newURL, newEnv, newConnect, newLogs, newRun,
 		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove,
-		newLog, newTree, newUndo, newRebase, newDiff, newMerge, newGit, newPrune, newChanges, newUndo,
+		newLog, newTree, newUndo, newRebase, newRehearse, newDiff, newMerge, newChanges, newGit, newPrune,
 		newVersion,
 	} {
 		root.AddCommand(new(a))

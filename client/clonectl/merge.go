@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloned-db/cloned/client"
+	"github.com/cloned-db/cloned/client/rehearse"
 	"github.com/cloned-db/cloned/client/schema"
 	"github.com/cloned-db/cloned/errs"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
@@ -58,6 +59,8 @@ type merged struct {
 	Base       string             `json:"base"`
 	Statements []schema.Statement `json:"statements"`
 	schema.Merge
+	// Rehearsal is what the statements did on a copy of the target, in a dry run.
+	Rehearsal *rehearse.Report `json:"rehearsal,omitempty"`
 	// Tried is what applying both sides in either order gives differently.
 	Tried      []schema.Change `json:"tried,omitempty"`
 	Generation int64           `json:"generation,omitempty"`
@@ -90,7 +93,7 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 		return err
 	}
 	defer a.release(target)
-	if err := m.plan(ctx, target.Clone); err != nil {
+	if err := m.plan(ctx, target.Clone, o.dryRun); err != nil {
 		return err
 	}
 	if err := m.conflicts(); err != nil {
@@ -149,7 +152,8 @@ func (m *merger) connect(ctx context.Context, clone *clonedv1.Clone) (*pgx.Conn,
 
 // plan finds out what is to be done, does it on the target, a copy of ours, and
 // does the same the other way round on a copy of theirs, to compare the results.
-func (m *merger) plan(ctx context.Context, target *clonedv1.Clone) error {
+// With watch, it is rehearsed.
+func (m *merger) plan(ctx context.Context, target *clonedv1.Clone, watch bool) error {
 	base, err := m.copyOf(ctx, m.base)
 	if err != nil {
 		return err
@@ -179,8 +183,22 @@ func (m *merger) plan(ctx context.Context, target *clonedv1.Clone) error {
 	if m.report.Statements, err = m.statements(ctx, base, theirs, before[0], before[2]); err != nil {
 		return err
 	}
-	if _, err := schema.Apply(ctx, ours, m.report.Statements); err != nil {
-		return m.inOrder(err, m.theirs, m.ours)
+	var failure error
+	apply := func(ctx context.Context) error {
+		_, failure = schema.Apply(ctx, ours, m.report.Statements)
+		return failure
+	}
+	if watch {
+		report, err := m.a.watch(ctx, m.c, target, 0, apply)
+		if err != nil {
+			return err
+		}
+		m.report.Rehearsal = &report
+	} else {
+		_ = apply(ctx) // see failure
+	}
+	if failure != nil {
+		return m.inOrder(failure, m.theirs, m.ours)
 	}
 	if _, err := schema.Apply(ctx, theirs, mine); err != nil {
 		return m.inOrder(err, m.ours, m.theirs)
@@ -252,6 +270,8 @@ func (a *app) printMerge(m merged, o *mergeOptions, conflict error) error {
 	a.printStatements(m.Statements)
 	if len(m.Statements) == 0 {
 		fmt.Fprintln(a.out, "-- nothing is to be done")
+	} else if m.Rehearsal != nil {
+		fmt.Fprintf(a.out, "\n%s", m.Rehearsal.Text())
 	}
 	return nil
 }

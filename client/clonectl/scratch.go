@@ -78,7 +78,7 @@ func (a *app) runOn(ctx context.Context, clone *clonedv1.Clone, timeout time.Dur
 	}
 	err := cmd.Run()
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case timeout > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return errs.New(errs.Unavailable, "TIMEOUT", "%s was killed after %s", argv[0], timeout).
 			WithHint("give it more time with --command-timeout, or see what it waits for")
 	case ctx.Err() != nil:

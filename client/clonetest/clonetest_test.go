@@ -21,7 +21,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q is labelled %q", test, l)
 		}
 	}
-	if name("Test") == name("Test") {
+	if one, other := name("Test"), name("Test"); one == other {
 		t.Error("two clones of one name")
 	}
 	if o := owner(); o == "" || len(o) > 250 {

@@ -66,7 +66,7 @@ func (m *markdown) name(name, database string) string {
 func (m *markdown) head(r Report) {
 	mark := "✅"
 	switch {
-	case r.Failed():
+	case r.Failed() || len(r.Broken) > 0:
 		mark = "❌"
 	case slices.ContainsFunc(r.Locks, func(l Lock) bool { return l.BlocksWrites }):
 		mark = "⚠️"
@@ -77,6 +77,12 @@ func (m *markdown) head(r Report) {
 	}
 	if r.Error != "" {
 		m.printf("\n%s\n", fenced("", cut(r.Error, 2000)))
+	}
+	if len(r.Broken) > 0 {
+		m.printf("\nNot passed:\n\n")
+	}
+	for _, reason := range r.Broken {
+		m.printf("- %s\n", html(reason))
 	}
 }
 

@@ -60,6 +60,10 @@ type Report struct {
 	// Notes says what the report lacks, and why.
 	Notes []string `json:"notes,omitempty"`
 
+	// Broken is why the report does not pass the caller's gate, as Gate.Check says
+	// it; the caller sets it.
+	Broken []string `json:"broken,omitempty"`
+
 	// Schema is how the schema differs, for programs; SchemaMarkdown the same
 	// for people, and SchemaStatements the SQL that leads from the one to the
 	// other. The caller sets them; this package only passes them on.

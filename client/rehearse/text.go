@@ -17,6 +17,9 @@ func (r Report) Text() string {
 	if r.Error != "" {
 		fmt.Fprintf(&b, "error: %s\n", cut(r.Error, maxText))
 	}
+	for _, reason := range r.Broken {
+		fmt.Fprintf(&b, "not passed: %s\n", reason)
+	}
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	list := groups(r.Locks)
 	if len(list) > 0 {

@@ -21,7 +21,7 @@ func TestCI(t *testing.T) {
 		command := psql + ` -XAtc "SELECT 'orders: ' || (count(*) > 0) FROM orders" && ` + e.Bin + `/clonectl ls -o json > ` + e.Dir + `/during && exit 3`
 		for name, script := range map[string]ciScript{
 			"github": githubRun(t, "run", map[string]string{"run": command, "golden": "shop"}),
-			"gitlab": gitlabScript(t, map[string]string{"CLONED_GOLDEN": "shop", "CLONED_COMMAND": command}),
+			"gitlab": gitlabScript(t, ".cloned", map[string]string{"CLONED_GOLDEN": "shop", "CLONED_COMMAND": command}),
 			"shell":  {argv: []string{harness.Repo(t, "deploy/ci/shell/cloned-run"), "sh", "-c", command}, env: []string{"CLONED_GOLDEN=shop", "BUILD_ID=7"}},
 		} {
 			out, code := script.run(t, e)
@@ -36,6 +36,22 @@ func TestCI(t *testing.T) {
 			if list := e.List(); len(list) != 0 {
 				t.Errorf("%s left %v", name, list)
 			}
+		}
+		migration := psql + ` -Xqc "ALTER TABLE orders ADD COLUMN fixed boolean; SELECT pg_sleep(0.3)"`
+		for name, script := range map[string]ciScript{
+			"github": githubRun(t, "rehearse", map[string]string{"run": migration, "golden": "shop", "fail-on": "exclusive-lock>100ms"}),
+			"gitlab": gitlabScript(t, ".cloned-rehearse", map[string]string{"CLONED_GOLDEN": "shop", "CLONED_COMMAND": migration, "CLONED_FAIL_ON": "exclusive-lock>100ms"}),
+		} {
+			out, code := script.run(t, e)
+			comment, _ := os.ReadFile(e.Dir + "/rehearsal.md") // its text is looked at
+			report, _ := os.ReadFile(e.Dir + "/rehearsal.json")
+			if code != 5 || !strings.Contains(string(comment), "Not passed:") || !strings.Contains(string(report), `"broken": [`) {
+				t.Errorf("%s: rehearse: exit %d: %s\n%s\n%s", name, code, out, comment, report)
+			}
+			if summary, err := os.ReadFile(e.Dir + "/summary"); name == "github" && string(summary) != string(comment) {
+				t.Errorf("the job's summary: %s, %v", summary, err)
+			}
+			os.Remove(e.Dir + "/rehearsal.md")
 		}
 		bad := githubRun(t, "run", map[string]string{"run": "true", "golden": `x"; touch ` + e.Dir + `/pwned; "`})
 		if out, code := bad.run(t, e); code != 2 && code != 3 {
@@ -56,7 +72,7 @@ func (s ciScript) run(t *testing.T, e *harness.Env) (out string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), s.argv[0], s.argv[1:]...)
 	cmd.Env = append(os.Environ(), "PATH="+e.Bin+":"+os.Getenv("PATH"), "CLONED_HOST=unix://"+e.Socket,
-		"GITHUB_REF_NAME=main", "GITHUB_HEAD_REF=feature/x", "GITHUB_REPOSITORY=a/b", "GITHUB_RUN_ID=1", "GITHUB_JOB=test",
+		"GITHUB_REF_NAME=main", "GITHUB_HEAD_REF=feature/x", "GITHUB_REPOSITORY=a/b", "GITHUB_RUN_ID=1", "GITHUB_JOB=test", "GITHUB_STEP_SUMMARY="+e.Dir+"/summary",
 		"CI_COMMIT_REF_NAME=main", "CI_PROJECT_PATH=a/b", "CI_PIPELINE_ID=1", "CI_JOB_ID=2")
 	cmd.Env = append(cmd.Env, s.env...)
 	cmd.Dir = e.Dir
@@ -112,15 +128,15 @@ func githubRun(t *testing.T, action string, inputs map[string]string) ciScript {
 	return s
 }
 
-// gitlabScript reads the script of the hidden job.
-func gitlabScript(t *testing.T, variables map[string]string) ciScript {
+// gitlabScript reads the script of a hidden job.
+func gitlabScript(t *testing.T, name string, variables map[string]string) ciScript {
 	t.Helper()
 	var file map[string]struct {
 		Variables map[string]string
 		Script    []string
 	}
 	readYAML(t, "deploy/ci/gitlab/cloned.yml", &file)
-	job := file[".cloned"]
+	job := file[name]
 	s := ciScript{argv: []string{"sh", "-ec", strings.Join(job.Script, "\n")}}
 	for name, value := range job.Variables {
 		if given, ok := variables[name]; ok {

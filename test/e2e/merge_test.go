@@ -95,7 +95,8 @@ ALTER TABLE orders ADD COLUMN shared int, ADD COLUMN fixed boolean NOT NULL DEFA
 CREATE INDEX orders_fixed ON orders (id) WHERE NOT fixed; DELETE FROM order_items WHERE order_id = 1`)
 
 		out := e.Ctl("merge", "hotfix", "--into", "dev", "--dry-run")
-		if !strings.Contains(out, `ADD COLUMN "fixed"`) || !strings.Contains(out, "orders_fixed") || strings.Contains(out, `"shared"`) {
+		if !strings.Contains(out, `ADD COLUMN "fixed"`) || !strings.Contains(out, "orders_fixed") || strings.Contains(out, `"shared"`) ||
+			!strings.Contains(out, "rehearsal succeeded") || !strings.Contains(out, " of WAL, ") {
 			t.Errorf("dry run:\n%s", out)
 		}
 		if now := e.Show("dev"); now.Generation != dev.Generation {
