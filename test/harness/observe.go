@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -33,6 +34,9 @@ func (e *Env) CheckNothingLeft() {
 				ports[c.Endpoint.Port] = true
 			}
 		}
+		for _, id := range e.ancestors() {
+			volumes["c-"+id+"-1"] = true // of the tests, none was reset before
+		}
 		for _, id := range strings.Fields(e.Ctl("snapshot", "ls", "-o", "name")) {
 			volumes["g-"+id] = true
 		}
@@ -52,6 +56,25 @@ func (e *Env) CheckNothingLeft() {
 		}
 		return nil
 	})
+}
+
+// ancestors lists the IDs of the clones that are deleted, and are there only for
+// what descends from them.
+func (e *Env) ancestors() (ids []string) {
+	e.t.Helper()
+	var nodes []struct {
+		ID, Kind string
+		Deleted  bool
+	}
+	if err := json.Unmarshal([]byte(e.Ctl("tree", "-o", "json")), &nodes); err != nil {
+		e.t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if n.Deleted && n.Kind == "KIND_CLONE" {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
 }
 
 // orphanedMemory is PostgreSQL's shared memory on the host that no process uses.
