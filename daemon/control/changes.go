@@ -57,8 +57,13 @@ func (p *Plane) Changes(ctx context.Context, name, since string) (string, []data
 		relations, err = l.engine.Relations(ctx, l.target, files)
 		return err
 	})
-	slices.SortStableFunc(relations, func(a, b database.Relation) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	return from.ID, relations, err
+	if err != nil {
+		return "", nil, err
+	}
+	slices.SortFunc(relations, func(a, b database.Relation) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Database, b.Database), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
+	})
+	return from.ID, relations, nil
 }
 
 // stateNow takes a snapshot of a clone's present state that is not shown, and

@@ -61,7 +61,7 @@ func crashCases() []crashCase {
 			return nil
 		}
 	}
-	return append(slices.Concat(branchCases(clone), undoCases(clone)), []crashCase{
+	return append(slices.Concat(branchCases(clone), undoCases(clone), changesCases(clone)), []crashCase{
 		{"create", nil, func(r *rig) error {
 			req := request
 			req.Wait = true

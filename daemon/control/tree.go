@@ -65,7 +65,7 @@ func (t *tree) under(n Node, golden string) {
 // addSnapshot notes a snapshot: one of a clone under the clone, unless it is of a
 // former generation: then under what that came from.
 func (t *tree) addSnapshot(s state.Snapshot) {
-	if s.State == state.SnapshotPreparing {
+	if s.State == state.SnapshotPreparing || s.For == s.ID { // not one for itself: nobody is to see it
 		return
 	}
 	n := Node{

@@ -10,7 +10,10 @@ import (
 // Driver is a storage.Driver in memory, with dependents as on ZFS.
 type Driver struct{ *Session }
 
-var _ storage.Driver = Driver{}
+var (
+	_ storage.Driver = Driver{}
+	_ storage.Differ = Driver{}
+)
 
 func (d Driver) Name() string { return "fake" }
 
@@ -92,6 +95,54 @@ func (d Driver) DestroySnapshot(_ context.Context, ref storage.SnapshotRef) erro
 		delete(w.snapshots, ref)
 		return nil
 	})
+}
+
+// Changed tells of the one file that a volume has, "data".
+func (d Driver) Changed(_ context.Context, since storage.SnapshotRef, id string) (changes []storage.FileChange, err error) {
+	err = d.exclusive("driver.Changed", id, func(w *World) error {
+		v := w.volumes[id]
+		if v == nil {
+			return errs.New(errs.NotFound, "NOT_FOUND", "volume %s", id)
+		}
+		changes, err = w.compare(since, id, v.content)
+		return err
+	})
+	return changes, err
+}
+
+func (d Driver) ChangedBetween(_ context.Context, since, until storage.SnapshotRef) (changes []storage.FileChange, err error) {
+	err = d.call("driver.ChangedBetween", until.ID, func(w *World) error {
+		content, ok := w.snapshots[until]
+		if !ok {
+			return errs.New(errs.NotFound, "NOT_FOUND", "snapshot %+v", until)
+		}
+		changes, err = w.compare(since, until.Source.Volume, content)
+		return err
+	})
+	return changes, err
+}
+
+// compare compares what is or was in a volume with a snapshot that it has to
+// descend from. Which of two snapshots of a volume is the older is not known.
+func (w *World) compare(since storage.SnapshotRef, id, content string) ([]storage.FileChange, error) {
+	before, ok := w.snapshots[since]
+	if !ok {
+		return nil, errs.New(errs.NotFound, "NOT_FOUND", "snapshot %+v", since)
+	}
+	for at := storage.Own(id); at != since.Source; {
+		v := w.volumes[at.Volume]
+		if v == nil || v.origin == nil {
+			return nil, storage.NotAncestor(since, id)
+		}
+		if *v.origin == since {
+			break
+		}
+		at = v.origin.Source
+	}
+	if content == before {
+		return nil, nil
+	}
+	return []storage.FileChange{{Path: "data", Bytes: int64(len(content)), Size: int64(len(content))}}, nil
 }
 
 func (d Driver) Stat(_ context.Context, id string) (v storage.Volume, err error) {

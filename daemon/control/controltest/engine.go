@@ -99,12 +99,18 @@ func (e Engine) Claim(_ context.Context, t database.Target) error {
 	})
 }
 
-func (e Engine) Relations(_ context.Context, t database.Target, files []database.File) ([]database.Relation, error) {
-	var out []database.Relation
-	for _, f := range files {
-		out = append(out, database.Relation{Database: "shop", Name: f.Path, Kind: "table", Bytes: f.Bytes})
-	}
-	return out, e.call("engine.Relations", t.ID, func(*World) error { return nil })
+// Relations says that each file is a table.
+func (e Engine) Relations(_ context.Context, t database.Target, files []database.File) (out []database.Relation, err error) {
+	err = e.call("engine.Relations", t.ID, func(w *World) error {
+		if i := w.instances[t.ID]; i == nil || i.state != container.Running || t.VolumePath != pathOf(t.ID) {
+			return errs.New(errs.Unavailable, "ADMIN", "%s does not answer", t.ID)
+		}
+		for _, f := range files {
+			out = append(out, database.Relation{Database: "shop", Name: f.Path, Kind: "table", Bytes: f.Bytes, Size: f.Size})
+		}
+		return nil
+	})
+	return out, err
 }
 
 func (e Engine) Checkpoint(_ context.Context, t database.Target) error {
