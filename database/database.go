@@ -200,8 +200,11 @@ type Relation struct {
 	// Kind is "table", "index", "sequence", "view" (materialized), "toast" (named
 	// after its table), "catalog", or of what is no relation "dropped", "log" (of
 	// transactions) or "other".
-	Kind             string
-	Bytes, Size      int64
+	Kind string
+	// Bytes and Size are the sums of its files that were written.
+	Bytes, Size int64
+	// Created says that it was not there before, not that it was written anew in
+	// another file, as by TRUNCATE. Removed is said of what is dropped only.
 	Created, Removed bool
 }
 
