@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -42,12 +44,16 @@ func newChanges(a *app) *cobra.Command {
 				case r.GetRemoved():
 					what = "gone"
 				}
-				rows = append(rows, []string{size(r.GetWrittenBytes()), size(r.GetSizeBytes()), r.GetKind(), dash(r.GetDatabase()), dash(r.GetName()), what})
+				rows = append(rows, []string{size(r.GetWrittenBytes()), size(r.GetSizeBytes()), r.GetKind(), dash(printable(r.GetDatabase())), dash(printable(r.GetName())), what})
 			}
 			if err := a.table("WRITTEN SIZE KIND DATABASE NAME ", rows); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.out, "%s in all since %s, %s of it catalogs, logs and other files\n", size(total), resp.GetSince(), size(rest))
+			hidden := ""
+			if !all {
+				hidden = fmt.Sprintf(", %s of it catalogs, logs and other files", size(rest))
+			}
+			_, err = fmt.Fprintf(a.out, "%s in all since %s%s\n", size(total), resp.GetSince(), hidden)
 			return err
 		})
 	cmd.Flags().StringVar(&since, "since", "", "snapshot to compare with (default: the one that it came from)")
@@ -55,4 +61,15 @@ func newChanges(a *app) *cobra.Command {
 	a.complete(cmd, "since", a.completeLineage)
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// printable replaces what could command a terminal, or break a table: whoever
+// writes to a clone gives its tables their names.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}, text)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -55,6 +56,20 @@ func (f *fake) GetTree(context.Context, *clonedv1.GetTreeRequest) (*clonedv1.Get
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &clonedv1.GetTreeResponse{Nodes: f.nodes}, nil
+}
+
+// GetChanges compares with whatever it is asked for.
+func (f *fake) GetChanges(_ context.Context, req *clonedv1.GetChangesRequest) (*clonedv1.GetChangesResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.clones[req.Name]
+	if !ok {
+		return nil, errs.New(errs.NotFound, "CLONE_NOT_FOUND", "no clone named %s", req.Name)
+	}
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	return &clonedv1.GetChangesResponse{Since: cmp.Or(req.Since, c.Snapshot), Relations: f.changes}, nil
 }
 
 func (f *fake) UndoClone(_ context.Context, req *clonedv1.UndoCloneRequest) (*clonedv1.UndoCloneResponse, error) {

@@ -43,6 +43,7 @@ type fake struct {
 	holds   []string
 	delay   time.Duration // before a create is answered
 	nodes   []*clonedv1.TreeNode
+	changes []*clonedv1.RelationChange
 }
 
 // serve starts a fake daemon and returns it with its address.
