@@ -88,6 +88,10 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 	if m.base, err = commonAncestor(ctx, c, ours, theirs); err != nil {
 		return err
 	}
+	written, err := lastWrite(ctx, ours)
+	if err != nil {
+		return err
+	}
 	target, err := a.scratch(ctx, c, ours.GetName(), "merge")
 	if err != nil {
 		return err
@@ -103,7 +107,14 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 		return a.printMerge(m.report, o, nil)
 	}
 	if len(m.report.Statements) > 0 {
-		clone, err := a.replace(ctx, c, ours, target, o.now, func() error { return nil })
+		clone, err := a.replace(ctx, c, ours, target, o.now, func() error {
+			// What came after the copy was made would be lost with the old state.
+			if now, err := lastWrite(ctx, ours); err != nil || now == written {
+				return err
+			}
+			return errs.New(errs.Conflict, "CHANGED", "%s was written to meanwhile, and is as it was", ours.GetName()).
+				WithHint("repeat the merge when nobody writes there")
+		})
 		if err != nil {
 			return err
 		}
@@ -113,6 +124,22 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 		return err
 	}
 	return a.done(ours, "", "has "+from+" merged into it", begin)
+}
+
+// lastWrite changes with each transaction of a clone that wrote something.
+func lastWrite(ctx context.Context, clone *clonedv1.Clone) (id int64, err error) {
+	if clone.GetState() != clonedv1.CloneState_CLONE_STATE_READY {
+		return 0, nil // nobody writes there
+	}
+	conn, err := connect(ctx, clone)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) // a session that is lost is no loss
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())").Scan(&id); err != nil {
+		return 0, errs.New(errs.Unavailable, "CONNECT", "asking clone %s for its last transaction: %w", clone.GetName(), err)
+	}
+	return id, nil
 }
 
 // merger makes a merge of throw-away clones.

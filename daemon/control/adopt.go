@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
@@ -16,6 +17,10 @@ import (
 // adoptedDatabase is what users of adopted clones are sent to, for which
 // databases there are is only known to preparation.
 const adoptedDatabase = "postgres"
+
+// adoptedFor is the least that the other generations of an adopted clone are kept
+// for.
+const adoptedFor = 7 * 24 * time.Hour
 
 // adoption is what Adopt has rebuilt so far.
 type adoption struct {
@@ -36,8 +41,8 @@ type adoption struct {
 //     and limits are not known: such a golden can't be refreshed.
 //   - each clone, named by its ID, protected, and suspended, for its port is not
 //     known: it gets another. Its password is as before if the key is. Of several
-//     generations it has the one that runs, else the newest, which a reset was
-//     making when the state was lost; the others are removed later.
+//     generations it has the one that runs, else the newest; the others, kept by
+//     resets or in the making when the state was lost, UndoClone brings back.
 //   - each snapshot of a clone, without its name.
 //
 // What can't be matched with a golden is recorded all the same, so that no pass
@@ -174,13 +179,28 @@ func (a *adoption) adoptClones(ctx context.Context, observed Observed) error {
 		c := state.Clone{
 			ID: id, Name: id, Created: a.p.now().Round(0), Spec: "adopted",
 			Addr: a.p.cfg.Addr, Port: port, Protect: true,
-			Generation: generations[0], Trash: generations[1:], LastGeneration: slices.Max(generations),
+			Generation: generations[0], LastGeneration: slices.Max(generations),
 			Suspend: true, State: state.CloneSuspending,
 		}
 		a.match(ctx, &c, seen[id][c.Generation].path)
+		a.keep(&c, generations[1:])
 		a.clones = append(a.clones, c)
 	}
 	return nil
+}
+
+// keep has the generations that a clone has not, newest first, kept: which of
+// them is the right one is for its owner to say.
+func (a *adoption) keep(c *state.Clone, generations []int64) {
+	slices.Sort(generations)
+	for _, g := range generations {
+		k := state.KeptGeneration{Generation: g, Snapshot: c.Snapshot, Since: c.Created, Until: c.Created.Add(max(a.p.cfg.KeepFor, adoptedFor))}
+		if s, ok := a.snapshots[a.originOf(cloneName(c.ID, g))]; ok {
+			k.Snapshot = s.ID
+		}
+		c.Kept = append(c.Kept, k)
+		a.say("clone %s has a generation %d as well, kept for %s: clonectl undo", c.ID, g, max(a.p.cfg.KeepFor, adoptedFor))
+	}
 }
 
 // findOrigins notes what each volume came from.

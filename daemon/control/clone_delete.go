@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
@@ -11,10 +12,14 @@ import (
 // DeleteClone deletes a clone: it is gone for users, and its name free, when
 // the record is written; if it waits, the answer comes when its parts are gone,
 // but for what others descend from and what is kept to be brought back. A
-// protected clone is errs.Precondition (PROTECTED).
+// protected clone is errs.Precondition (PROTECTED). With Now the name may be that
+// of a clone that was deleted and is kept.
 func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
 	began, name := p.now(), req.Name
 	c, err := p.GetClone(name)
+	if errs.Is(err, errs.NotFound) && req.Now {
+		return p.forgetDeleted(ctx, name, req.Wait)
+	}
 	if err != nil {
 		return err
 	}
@@ -41,9 +46,35 @@ func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
 	return p.wait(ctx, key, done)
 }
 
+// forgetDeleted gives up all that is kept of deleted clones of a name.
+func (p *Plane) forgetDeleted(ctx context.Context, name string, wait bool) error {
+	dead, ok := p.lastDeleted(name)
+	if !ok {
+		return errClone(name)
+	}
+	for ; ok; dead, ok = p.lastDeleted(name) {
+		k := keptState{clone: dead}
+		key := cloneKey(dead.ID)
+		done := p.waiters.add(key, untilForgotten(k))
+		defer p.waiters.drop(key, done)
+		err := p.forgetState(k, "asked for")
+		if err != nil && !errors.Is(err, errStale) {
+			return err
+		}
+		p.refreshNews(dead.ID)
+		if err != nil || !wait {
+			continue
+		}
+		if err := p.wait(ctx, key, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DeleteClones deletes the clones that the filter selects; an empty one is
-// errs.Invalid. Protected ones are skipped; with now nothing is kept. It answers when they are gone for
-// users; their parts follow.
+// errs.Invalid. Protected ones are skipped; with now nothing is kept. It answers
+// when they are gone for users; their parts follow.
 func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter, now bool) (deleted, skipped []string, err error) {
 	if f.empty() {
 		return nil, nil, errs.Fieldf("filter", "must select by at least one attribute")
@@ -88,5 +119,5 @@ func (p *Plane) startDelete(ctx context.Context, c state.Clone, began time.Time)
 
 func errProtected(name string) error {
 	return errs.New(errs.Precondition, "PROTECTED", "clone %s is protected", name).
-		WithHint("take the protection off first: clonectl protect --off %s", name)
+		WithHint("take the protection off first: clonectl unprotect %s", name)
 }

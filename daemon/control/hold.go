@@ -23,7 +23,7 @@ func (p *Plane) HoldClone(ctx context.Context, name string, held func() error) e
 	}
 	if !c.Held {
 		return errs.New(errs.Precondition, "NOT_HELD", "clone %s has no lease that is held: it lives until its time is over", name).
-			WithHint("prolong it: clonectl extend %s --ttl 4h", name)
+			WithHint("prolong it: clonectl extend %s 4h", name)
 	}
 	p.addHolder(c.ID, 1)
 	defer func() {

@@ -206,16 +206,26 @@ func TestProtectAndRevision(t *testing.T) {
 
 func TestAdopt(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, keeping)
 	r.golden("shop")
 	c := r.create("main")
 	r.write(c, "mine")
 	password := r.plane.Endpoint(c).Password
+	// Suspended in its first generation, with a newer one kept: nothing tells
+	// which of them is the present one.
+	_, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true})
+	r.must(err)
+	r.write(r.get("main"), "later")
+	_, err = r.plane.UndoClone(r.ctx(), "main", 0)
+	r.must(err)
+	_, err = r.plane.SuspendClone(r.ctx(), "main")
+	r.must(err)
+	r.atRest()
 	r.stop()
 	r.path += ".new"
 	r.open()
 	report, err := r.plane.Adopt(r.ctx())
-	if err != nil || len(report) != 2 {
+	if err != nil || len(report) != 3 {
 		t.Fatalf("adopt: %q, %v", report, err)
 	}
 	if _, err := r.plane.Adopt(r.ctx()); !errs.Is(err, errs.Precondition) {
@@ -227,8 +237,11 @@ func TestAdopt(t *testing.T) {
 	r.start()
 	r.atRest()
 	got := r.eventuallyState(c.ID, state.CloneSuspended)
-	if got, err = r.plane.ResumeClone(r.ctx(), got.Name, false); err != nil || r.read(got) != "mine" {
+	if got, err = r.plane.ResumeClone(r.ctx(), got.Name, false); err != nil || r.read(got) != "later" {
 		t.Fatalf("resume: %+v, %v", got, err)
+	}
+	if got, err = r.plane.UndoClone(r.ctx(), got.Name, 0); err != nil || r.read(got) != "mine" {
+		t.Fatalf("the generation that was suspended: %+v, %v", got, err)
 	}
 	if r.plane.Endpoint(got).Password != password {
 		t.Error("the password has changed")

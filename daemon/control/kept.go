@@ -167,7 +167,7 @@ func (p *Plane) trimKept(ctx context.Context) {
 		return
 	}
 	if have, _ := p.space.sample(); have.Free < p.cfg.FloorBytes {
-		p.forgetState(all[len(all)-1], "the pool is nearly full")
+		_ = p.forgetState(all[len(all)-1], "the pool is nearly full") // else the next pass does
 		return
 	}
 	var sum int64
@@ -177,14 +177,14 @@ func (p *Plane) trimKept(ctx context.Context) {
 			continue // it is being removed, or the next look will tell
 		}
 		if sum += usage.Unique; p.cfg.KeepBytes > 0 && sum > p.cfg.KeepBytes {
-			p.forgetState(k, "what is kept takes more than its budget")
+			_ = p.forgetState(k, "what is kept takes more than its budget") // else the next look does
 		}
 	}
 }
 
 // forgetState has a kept state removed, unless it changed since it was looked
-// at.
-func (p *Plane) forgetState(k keptState, why string) {
+// at, which is an error.
+func (p *Plane) forgetState(k keptState, why string) error {
 	err := p.step(stepCommitOutcome, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			now, ok := tx.Clone(k.clone.ID)
@@ -197,13 +197,14 @@ func (p *Plane) forgetState(k keptState, why string) {
 		})
 	})
 	if err != nil {
-		return // it is looked at again in the next pass
+		return err
 	}
 	p.log.Info("kept state forgotten", "clone", k.clone.Name, "id", k.clone.ID, "generation", k.generation, "why", why)
 	if k.generation == 0 {
 		p.wakeSnapshots(k.clone.ID)
 	}
 	p.owners.wake(cloneKey(k.clone.ID))
+	return nil
 }
 
 // room refuses if what is free is less than need more than the floor, after
@@ -233,7 +234,7 @@ const giveUpWithin = 10 * time.Second
 func (p *Plane) giveUp(ctx context.Context, k keptState) {
 	key := cloneKey(k.clone.ID)
 	done := p.waiters.add(key, untilForgotten(k))
-	p.forgetState(k, "its space is needed")
+	_ = p.forgetState(k, "its space is needed") // what is left over is looked at again
 	p.refreshNews(k.clone.ID)
 	ctx, cancel := context.WithTimeout(ctx, giveUpWithin)
 	defer cancel()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -124,6 +125,24 @@ CREATE INDEX orders_fixed ON orders (id) WHERE NOT fixed; DELETE FROM order_item
 		e.Ctl("undo", "dev")
 		if n := harness.QueryInt(t, url, "SELECT count(*) FROM pg_indexes WHERE indexname = 'orders_fixed'"); n != 0 {
 			t.Error("undo left the merge")
+		}
+
+		// What is written to the target meanwhile would be lost.
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			for ctx.Err() == nil {
+				if err := harness.TrySQL(ctx, url, "UPDATE wishes SET customer = customer + 1"); err != nil && ctx.Err() == nil {
+					ended <- err
+					return
+				}
+			}
+			ended <- nil
+		}()
+		busy := e.Try("merge", "hotfix", "--into", "dev")
+		stop()
+		if err := <-ended; err != nil || busy.Code != 6 || !strings.Contains(busy.Stderr, "dev was written to meanwhile, and is as it was") {
+			t.Errorf("a merge into a clone in which somebody writes: exit %d: %s; %v", busy.Code, busy.Stderr, err)
 		}
 
 		// A fork's ancestor is the state in which it was forked.
