@@ -264,13 +264,20 @@ func (m *merger) inOrder(err error, changes, after *clonedv1.Clone) error {
 func (m *merger) conflicts() error {
 	switch n := len(m.report.Conflicts); {
 	case n > 0:
-		return errs.New(errs.Conflict, "MERGE_CONFLICT", "%s and %s have changed %d objects differently; %s is as it was", m.ours.GetName(), m.theirs.GetName(), n, m.ours.GetName()).
+		return errs.New(errs.Conflict, "MERGE_CONFLICT", "%s and %s have changed %s differently; %s is as it was", m.ours.GetName(), m.theirs.GetName(), objects(n), m.ours.GetName()).
 			WithHint("make one side like the other, and merge again")
 	case len(m.report.Tried) > 0:
-		return errs.New(errs.Conflict, "MERGE_CONFLICT", "the order of the changes matters: %d objects come out differently; %s is as it was", len(m.report.Tried), m.ours.GetName()).
+		return errs.New(errs.Conflict, "MERGE_CONFLICT", "the order of the changes matters: it makes a difference for %s; %s is as it was", objects(len(m.report.Tried)), m.ours.GetName()).
 			WithHint("make the change by hand: clonectl diff shows each side's")
 	}
 	return nil
+}
+
+func objects(n int) string {
+	if n == 1 {
+		return "one object"
+	}
+	return fmt.Sprintf("%d objects", n)
 }
 
 func (a *app) printMerge(m merged, o *mergeOptions, conflict error) error {
