@@ -176,6 +176,11 @@ func (s *cloneService) GetLineage(ctx context.Context, req *clonedv1.GetLineageR
 	for _, snapshot := range snapshots {
 		msg := snapshotToProto(snapshot, count)
 		msg.Clone = s.plane.CloneName(snapshot.Clone)
+		if req.GetUsage() {
+			if usage, err := s.plane.SnapshotUsage(ctx, snapshot.ID); err == nil { // else it is just being removed
+				msg.UniqueBytes = &usage.Unique
+			}
+		}
 		resp.Snapshots = append(resp.Snapshots, msg)
 	}
 	return resp, nil

@@ -63,11 +63,3 @@ func NotAncestor(since SnapshotRef, until string) error {
 		until, since.ID, since.Source.Volume+since.Source.Foreign).
 		WithHint("name a snapshot of it, or one on the way to where it was cloned from")
 }
-
-// SnapshotMeter is what a driver may be beside a Driver: one whose filesystem
-// keeps account of what a single snapshot takes.
-type SnapshotMeter interface {
-	// SnapshotUsage says what a snapshot takes. It may be a few seconds old.
-	// errs.NotFound if the snapshot is absent.
-	SnapshotUsage(ctx context.Context, ref SnapshotRef) (Usage, error)
-}

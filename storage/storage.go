@@ -177,7 +177,7 @@ type Inventory struct {
 }
 
 // Driver is a filesystem backend. See the package comment for what all its
-// methods guarantee, and HealthReporter, Differ and SnapshotMeter for what it may
+// methods guarantee, and HealthReporter and Differ for what it may
 // be besides.
 type Driver interface {
 	// Name is the driver's name in configuration and metrics: "zfs", "btrfs", "dir".
@@ -209,6 +209,10 @@ type Driver interface {
 	List(ctx context.Context, foreign []string) (Inventory, error)
 	// Usage says what a volume takes. It may be a few seconds old.
 	Usage(ctx context.Context, volume string) (Usage, error)
+	// SnapshotUsage says what a snapshot takes: of its content, Unique is what
+	// neither its volume has any more, nor another snapshot or clone. It may be a
+	// few seconds old. errs.NotFound if the snapshot is absent.
+	SnapshotUsage(ctx context.Context, ref SnapshotRef) (Usage, error)
 	// Space says how full the pool is.
 	Space(ctx context.Context) (Space, error)
 	// ForeignPath returns the directory at which the host sees a foreign

@@ -12,10 +12,7 @@ import (
 	"github.com/cloned-db/cloned/storage"
 )
 
-var (
-	_ storage.Differ        = (*Driver)(nil)
-	_ storage.SnapshotMeter = (*Driver)(nil)
-)
+var _ storage.Differ = (*Driver)(nil)
 
 // temporaryID stands where a snapshot has its ID, and is none: the snapshot that
 // a comparison takes is in nobody's list.

@@ -24,7 +24,7 @@ func TestSnapshotCommands(t *testing.T) {
 		t.Errorf("without a name: %q, %+v", out, f.taken[0])
 	}
 	out, _, _ = ctl(t, host, "log", "dev")
-	for _, want := range []string{"s1", "before", "dev", "1h", "ann", "before 0042", "snap1", "golden shop"} {
+	for _, want := range []string{"s1", "before", "dev", "1h", "SPACE", "3.0 MiB", "ann", "before 0042", "snap1", "golden shop"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("log does not say %q:\n%s", want, out)
 		}

@@ -34,7 +34,8 @@ func (f *fake) GetLineage(_ context.Context, req *clonedv1.GetLineageRequest) (*
 	if _, ok := f.clones[req.Name]; !ok {
 		return nil, errs.New(errs.NotFound, "CLONE_NOT_FOUND", "no clone named %s", req.Name)
 	}
-	golden := &clonedv1.Snapshot{Id: "snap1", Golden: "shop", CreateTime: timestamppb.New(time.Now().Add(-24 * time.Hour))}
+	space := int64(3 << 20)
+	golden := &clonedv1.Snapshot{Id: "snap1", UniqueBytes: &space, Golden: "shop", CreateTime: timestamppb.New(time.Now().Add(-24 * time.Hour))}
 	return &clonedv1.GetLineageResponse{Snapshots: append(slices.Clone(f.taken), golden)}, nil
 }
 

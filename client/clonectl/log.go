@@ -14,7 +14,7 @@ func newLog(a *app) *cobra.Command {
 	output := ""
 	cmd := a.one("log [NAME]", "List the snapshots that a clone can be reset to and forked from, newest first", "  clonectl log dev",
 		func(ctx context.Context, c *client.Client, name string) error {
-			resp, err := c.Clones.GetLineage(ctx, &clonedv1.GetLineageRequest{Name: name})
+			resp, err := c.Clones.GetLineage(ctx, &clonedv1.GetLineageRequest{Name: name, Usage: true})
 			if err != nil {
 				return err
 			}
@@ -27,9 +27,13 @@ func newLog(a *app) *cobra.Command {
 				if of == "" {
 					of = "golden " + s.GetGolden()
 				}
-				rows[i] = []string{s.GetId(), s.GetName(), of, span(time.Since(s.GetCreateTime().AsTime())), s.GetAuthor(), s.GetMessage()}
+				space := "-"
+				if s.UniqueBytes != nil {
+					space = size(s.GetUniqueBytes())
+				}
+				rows[i] = []string{s.GetId(), s.GetName(), of, span(time.Since(s.GetCreateTime().AsTime())), space, s.GetAuthor(), s.GetMessage()}
 			}
-			return a.table("SNAPSHOT NAME OF AGE AUTHOR MESSAGE", rows)
+			return a.table("SNAPSHOT NAME OF AGE SPACE AUTHOR MESSAGE", rows)
 		})
 	outputFlag(cmd, &output)
 	return cmd

@@ -61,13 +61,20 @@ func (p *Plane) DeleteSnapshot(ctx context.Context, id string) error {
 	return nil
 }
 
-// SnapshotUsage says what a snapshot's volume takes.
+// SnapshotUsage says what a snapshot takes: one of a golden with its volume.
 func (p *Plane) SnapshotUsage(ctx context.Context, id string) (storage.Usage, error) {
 	s, ok := p.store.View().Snapshot(id)
 	if !ok || s.State == state.SnapshotDeleting {
 		return storage.Usage{}, errSnapshot(id)
 	}
-	return p.cfg.Driver.Usage(ctx, refOf(s).Source.Volume)
+	return p.snapshotUsage(ctx, s)
+}
+
+func (p *Plane) snapshotUsage(ctx context.Context, s state.Snapshot) (storage.Usage, error) {
+	if s.Clone == "" {
+		return p.cfg.Driver.Usage(ctx, goldenVolume(s.ID))
+	}
+	return p.cfg.Driver.SnapshotUsage(ctx, refOf(s))
 }
 
 // ownSnapshot collects a snapshot that nobody wants any more: one that was

@@ -72,17 +72,15 @@ func (t *tree) addSnapshot(s state.Snapshot) {
 		Kind: NodeSnapshot, ID: s.ID, Parent: s.Golden, Name: s.Name, Owner: s.Author, Message: s.Message,
 		Created: s.Created, Deleted: s.State == state.SnapshotDeleting,
 	}
-	volume := goldenVolume(s.ID)
 	if s.Clone != "" {
-		volume = cloneName(s.Clone, s.Generation)
 		if c, _ := t.view.Clone(s.Clone); c.Generation == s.Generation || c.State == state.CloneDeleting {
 			n.Parent = s.Clone
 		} else {
 			n.Parent = s.Parent
 		}
 	}
-	if t.usage && s.Clone == "" {
-		n.UniqueBytes = t.unique(volume)
+	if t.usage {
+		n.UniqueBytes = uniqueOf(t.p.snapshotUsage(t.ctx, s))
 	}
 	t.under(n, s.Golden)
 }
@@ -102,15 +100,15 @@ func (t *tree) addClone(c state.Clone) {
 		}
 	}
 	if t.usage && c.Generation != 0 {
-		n.UniqueBytes = t.unique(cloneName(c.ID, c.Generation))
+		n.UniqueBytes = uniqueOf(t.p.cfg.Driver.Usage(t.ctx, cloneName(c.ID, c.Generation)))
 	}
 	t.under(n, c.Golden)
 }
 
-func (t *tree) unique(volume string) int64 {
-	usage, err := t.p.cfg.Driver.Usage(t.ctx, volume)
+// uniqueOf is what is taken by something that may not be there to be looked at.
+func uniqueOf(u storage.Usage, err error) int64 {
 	if err != nil {
-		usage = storage.Usage{}
+		return 0
 	}
-	return usage.Unique
+	return u.Unique
 }

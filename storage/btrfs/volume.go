@@ -100,6 +100,25 @@ func (d *Driver) Usage(ctx context.Context, id string) (storage.Usage, error) {
 	return storage.Usage(size), base.Classify(err, "usage of "+id)
 }
 
+// SnapshotUsage measures a snapshot; it looks at each of its files.
+func (d *Driver) SnapshotUsage(ctx context.Context, ref storage.SnapshotRef) (storage.Usage, error) {
+	place, err := d.snapshotPlace(ref)
+	if err != nil {
+		return storage.Usage{}, err
+	}
+	if err := d.base.Begin(ctx); err != nil {
+		return storage.Usage{}, err
+	}
+	what := "usage of snapshot " + ref.ID + " of " + ref.Source.Volume + ref.Source.Foreign
+	f, _, err := openSnapshot(place)
+	if err != nil {
+		return storage.Usage{}, base.Classify(err, what)
+	}
+	defer f.Close()
+	size, err := tree.Measure(ctx, place)
+	return storage.Usage(size), base.Classify(err, what)
+}
+
 // Destroy destroys a volume, with the subvolumes that somebody made in it.
 func (d *Driver) Destroy(ctx context.Context, id string) error {
 	if err := d.begin(ctx, id); err != nil {

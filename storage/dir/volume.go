@@ -118,6 +118,22 @@ func (d *Driver) Usage(ctx context.Context, id string) (storage.Usage, error) {
 	return storage.Usage(size), base.Classify(err, "usage of "+id)
 }
 
+// SnapshotUsage measures a snapshot; it looks at each of its files.
+func (d *Driver) SnapshotUsage(ctx context.Context, ref storage.SnapshotRef) (storage.Usage, error) {
+	if err := check(ref); err != nil {
+		return storage.Usage{}, err
+	}
+	if err := d.base.Begin(ctx); err != nil {
+		return storage.Usage{}, err
+	}
+	what := "usage of snapshot " + ref.ID + " of " + ref.Source.Volume
+	if _, err := d.snapshot(ref); err != nil {
+		return storage.Usage{}, base.Classify(err, what)
+	}
+	size, err := tree.Measure(ctx, filepath.Join(d.snapshotDir(ref), content))
+	return storage.Usage(size), base.Classify(err, what)
+}
+
 // volume looks a volume up. Errors with a kind: NotFound, and Precondition for
 // what is not ours.
 func (d *Driver) volume(id string) (storage.Volume, error) {

@@ -179,6 +179,17 @@ func (d Driver) Usage(_ context.Context, id string) (u storage.Usage, err error)
 	})
 }
 
+func (d Driver) SnapshotUsage(_ context.Context, ref storage.SnapshotRef) (u storage.Usage, err error) {
+	return u, d.call("driver.SnapshotUsage", ref.ID, func(w *World) error {
+		content, ok := w.snapshots[ref]
+		if !ok {
+			return errs.New(errs.NotFound, "NOT_FOUND", "snapshot %v", ref)
+		}
+		u.Logical = int64(len(content))
+		return nil
+	})
+}
+
 func (d Driver) Space(context.Context) (s storage.Space, err error) {
 	err = d.call("driver.Space", "", func(w *World) error {
 		s = storage.Space{Total: 1 << 40, Free: w.free}

@@ -2005,8 +2005,10 @@ func (x *SnapshotCloneResponse) GetCreated() bool {
 }
 
 type GetLineageRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also what each takes, which takes a look at each of them.
+	Usage         bool `protobuf:"varint,2,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2046,6 +2048,13 @@ func (x *GetLineageRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *GetLineageRequest) GetUsage() bool {
+	if x != nil {
+		return x.Usage
+	}
+	return false
 }
 
 type GetLineageResponse struct {
@@ -3264,10 +3273,12 @@ type Snapshot struct {
 	CloneCount int32    `protobuf:"varint,11,opt,name=clone_count,json=cloneCount,proto3" json:"clone_count,omitempty"`
 	// For one of a clone: the clone's name (empty once it is deleted), what it is
 	// called, why, and by whom.
-	Clone         string `protobuf:"bytes,12,opt,name=clone,proto3" json:"clone,omitempty"`
-	Name          string `protobuf:"bytes,13,opt,name=name,proto3" json:"name,omitempty"`
-	Message       string `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
-	Author        string `protobuf:"bytes,15,opt,name=author,proto3" json:"author,omitempty"`
+	Clone   string `protobuf:"bytes,12,opt,name=clone,proto3" json:"clone,omitempty"`
+	Name    string `protobuf:"bytes,13,opt,name=name,proto3" json:"name,omitempty"`
+	Message string `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
+	Author  string `protobuf:"bytes,15,opt,name=author,proto3" json:"author,omitempty"`
+	// What only it holds, in bytes; only if asked for, and if it can be looked at.
+	UniqueBytes   *int64 `protobuf:"varint,16,opt,name=unique_bytes,json=uniqueBytes,proto3,oneof" json:"unique_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3405,6 +3416,13 @@ func (x *Snapshot) GetAuthor() string {
 		return x.Author
 	}
 	return ""
+}
+
+func (x *Snapshot) GetUniqueBytes() int64 {
+	if x != nil && x.UniqueBytes != nil {
+		return *x.UniqueBytes
+	}
+	return 0
 }
 
 type CreateGoldenRequest struct {
@@ -4862,9 +4880,10 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x06author\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xfa\x012\x13^[^\\x00-\\x1f\\x7f]*$R\x06author\"b\n" +
 	"\x15SnapshotCloneResponse\x12/\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x13.cloned.v1.SnapshotR\bsnapshot\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"2\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"H\n" +
 	"\x11GetLineageRequest\x12\x1d\n" +
-	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\"G\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x14\n" +
+	"\x05usage\x18\x02 \x01(\bR\x05usage\"G\n" +
 	"\x12GetLineageResponse\x121\n" +
 	"\tsnapshots\x18\x01 \x03(\v2\x13.cloned.v1.SnapshotR\tsnapshots\"4\n" +
 	"\x13SuspendCloneRequest\x12\x1d\n" +
@@ -4944,7 +4963,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x0fnewest_snapshot\x18\x06 \x01(\v2\x13.cloned.v1.SnapshotR\x0enewestSnapshot\x12%\n" +
 	"\x0esnapshot_count\x18\a \x01(\x05R\rsnapshotCount\x12\x1f\n" +
 	"\vclone_count\x18\b \x01(\x05R\n" +
-	"cloneCount\"\xa7\x03\n" +
+	"cloneCount\"\xe0\x03\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06golden\x18\x02 \x01(\tR\x06golden\x12;\n" +
@@ -4964,7 +4983,9 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x05clone\x18\f \x01(\tR\x05clone\x12\x12\n" +
 	"\x04name\x18\r \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x0e \x01(\tR\amessage\x12\x16\n" +
-	"\x06author\x18\x0f \x01(\tR\x06author\"\xea\x01\n" +
+	"\x06author\x18\x0f \x01(\tR\x06author\x12&\n" +
+	"\funique_bytes\x18\x10 \x01(\x03H\x00R\vuniqueBytes\x88\x01\x01B\x0f\n" +
+	"\r_unique_bytes\"\xea\x01\n" +
 	"\x13CreateGoldenRequest\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12,\n" +
 	"\x06engine\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18?2\v^[a-z0-9]*$R\x06engine\x121\n" +
@@ -5340,6 +5361,7 @@ func file_cloned_v1_cloned_proto_init() {
 		(*Source_InPlace)(nil),
 		(*Source_Clone)(nil),
 	}
+	file_cloned_v1_cloned_proto_msgTypes[46].OneofWrappers = []any{}
 	file_cloned_v1_cloned_proto_msgTypes[49].OneofWrappers = []any{
 		(*CreateGoldenResponse_Progress)(nil),
 		(*CreateGoldenResponse_Golden)(nil),
