@@ -27,8 +27,13 @@ func TestBench(t *testing.T) {
 		driver, runtime, _ := strings.Cut(name, "+")
 		t.Run(name, func(t *testing.T) {
 			b := &bench{t: t, env: name, rows: &out, short: os.Getenv("CLONED_BENCH_SHORT") != ""}
-			b.e = harness.New(t, driver, runtime, "")
+			b.start(driver, runtime, "")
 			b.run()
+		})
+		t.Run(name+"/undo", func(t *testing.T) {
+			b := &bench{t: t, env: name, rows: &out, short: os.Getenv("CLONED_BENCH_SHORT") != ""}
+			b.start(driver, runtime, "undo=24h") // as by default
+			b.runUndo()
 		})
 	}
 	out.write(t)
@@ -48,32 +53,62 @@ type bench struct {
 
 const (
 	alone   = 16
+	few     = 8 // of everything, in the short form
 	rounds  = 8
 	crowd   = 16
 	present = 200
 )
 
-func (b *bench) run() {
+// start makes an environment of its own, with settings of harness.New.
+func (b *bench) start(driver, runtime, extra string) {
+	b.t.Helper()
+	b.e = harness.New(b.t, driver, runtime, extra)
 	b.e.Start()
 	conn := b.e.Dial()
 	b.api, b.goldens = clonedv1.NewCloneServiceClient(conn), clonedv1.NewGoldenServiceClient(conn)
+}
+
+func (b *bench) run() {
+	b.small()
 	if b.short {
-		b.e.GoldenFromDirectory("small", 4_000)
-		b.alone("small", "", 8)
-		b.branch("small", 8)
+		b.alone("small", "", few)
+		b.branch("small", few)
+		b.changes("small", "", 0, few)
+		b.tests("small", 2*block)
 		return
 	}
-	b.golden("small", 10_000, 60)
 	small, smallFloor := b.alone("small", "", alone)
 	b.atOnce("small")
 	b.space("small")
 	b.branch("small", alone)
+	b.tests("small", 10*block)
 
 	b.golden("large", 10_000, 1960)
 	large, _ := b.alone("large", "/2GB", alone)
 	b.compare("create/size_2GB_vs_100MB", large, small)
+	b.changes("large", "/2GB", 1000, alone)
 
 	b.crowd("small", small, smallFloor)
+}
+
+// runUndo measures what may depend on what is kept for undo.
+func (b *bench) runUndo() {
+	b.small()
+	n := alone
+	if b.short {
+		n = few
+	}
+	b.undo("small", n)
+}
+
+// small makes the golden that most is measured on.
+func (b *bench) small() {
+	b.t.Helper()
+	if b.short {
+		b.golden("small", 4_000, 30)
+		return
+	}
+	b.golden("small", 10_000, 60)
 }
 
 // golden makes a golden of the shop with fillMB megabytes more.

@@ -33,7 +33,8 @@ type floor struct {
 	snapshot string // the golden's, by the filesystem's name
 	docker   *client.Client
 	inspect  container.InspectResponse
-	argv     []string // of the template's process
+	pid      int      // of the template's process
+	argv     []string // and its command line
 	next     atomic.Int64
 }
 
@@ -57,12 +58,13 @@ func newFloor(t testing.TB, e *harness.Env, template harness.Clone) *floor {
 		}
 		return f
 	}
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", e.PostmasterPID(template)))
+	f.pid = e.PostmasterPID(template)
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", f.pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.argv = strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
-	if f.argv[0], err = os.Readlink(fmt.Sprintf("/proc/%d/exe", e.PostmasterPID(template))); err != nil {
+	if f.argv[0], err = os.Readlink(fmt.Sprintf("/proc/%d/exe", f.pid)); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -167,6 +169,9 @@ func (f *floor) startProcess(m *made, adapt *strings.Replacer) error {
 	uid, gid := harness.PostgresUser(f.t)
 	m.process.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if os.Getuid() == 0 {
+		// The namespaces are settings too: all of it ends with its first process, and
+		// no shared memory is left of what is killed.
+		m.process.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC
 		m.process.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	return m.process.Start()
