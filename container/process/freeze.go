@@ -15,9 +15,11 @@ import (
 // freezeTry is how long one try to stop all processes may take, and freezeTries
 // how many there are: a process that waits for a child of vfork(2) can't be
 // stopped, and if the child has been, it waits for ever. So all are let go on then.
+// freezePoll is between two looks: it is short, for their users wait.
 const (
 	freezeTry   = 50 * time.Millisecond
 	freezeTries = 100
+	freezePoll  = 100 * time.Microsecond
 )
 
 // Freeze implements container.Runtime.
@@ -54,7 +56,7 @@ func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, e
 		if quiet++; running > 0 {
 			quiet = 0
 			select {
-			case <-time.After(time.Millisecond):
+			case <-time.After(freezePoll):
 			case <-ctx.Done():
 				return false, errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
 			}
@@ -94,7 +96,8 @@ func (r *Runtime) find(id string) (*watch, error) {
 }
 
 // signalFamily sends a signal to the process of w, and then to all that it has
-// started, and returns how many of them ran before.
+// started, and returns how many of them ran before. Those that are stopped are
+// not stopped again.
 func (r *Runtime) signalFamily(id string, w *watch, sig unix.Signal) (running int, err error) {
 	family, err := descendants(w.process.PID, r.boot)
 	if err != nil {
@@ -117,6 +120,8 @@ func (r *Runtime) signalFamily(id string, w *watch, sig unix.Signal) (running in
 		}
 		if !stopped {
 			running++
+		} else if sig == unix.SIGSTOP {
+			continue
 		}
 		pidfd, err := one.open(r.boot)
 		if err == nil && pidfd != nil {
