@@ -10,7 +10,6 @@ import (
 
 	"github.com/cloned-db/cloned/client/clonetest"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
-	"github.com/cloned-db/cloned/test/harness"
 )
 
 // changedMB is how much is written before the changes are asked for.
@@ -86,18 +85,15 @@ func (b *bench) tests(golden string, n int) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	b.t.Setenv("CLONED_HOST", "unix://"+b.e.Socket)
-	volumes := b.e.Volumes()
 	clones := len(b.e.List()) + len(b.e.Deleted())
 	nothingLeft := func() {
 		b.t.Helper()
-		harness.Eventually(b.t, time.Minute, "nothing is left of the tests", func() error {
-			left := len(b.e.List()) + len(b.e.Deleted()) - clones
-			if now := b.e.Volumes(); left != 0 || len(now) != len(volumes) {
-				return fmt.Errorf("%d clones too many; volumes %v, and before %v", left, now, volumes)
-			}
-			return nil
-		})
+		b.e.CheckNothingLeft()
+		if now := len(b.e.List()) + len(b.e.Deleted()); now != clones {
+			b.t.Fatalf("there are %d clones, and before the tests there were %d", now, clones)
+		}
 	}
+	nothingLeft() // of what came before
 	var test, create []time.Duration
 	for i := range n/block + 1 {
 		var creates, tests []time.Duration
