@@ -141,13 +141,14 @@ func familyError(id string, err error) error {
 
 // descendants returns the processes that a process has started, and theirs.
 func descendants(pid int, boot string) ([]identity, error) {
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
+	// Not a pattern: this is on the way of snapshots, and each match is looked at.
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // ended meanwhile
 		return nil, err
 	}
 	var all []identity
-	for _, list := range lists {
-		data, err := os.ReadFile(list)
+	for _, thread := range threads {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, thread.Name()))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue // ended meanwhile
 		}
