@@ -74,7 +74,7 @@ func (b *bench) run() {
 		b.alone("small", "", few)
 		b.branch("small", few)
 		b.changes("small", "", 0, few)
-		b.tests("small", 2*block)
+		b.tests("small", block)
 		return
 	}
 	small, smallFloor := b.alone("small", "", alone)
