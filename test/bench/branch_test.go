@@ -130,13 +130,16 @@ func (b *bench) write(clone, sql string) {
 }
 
 // turns measures each of several things n times: they take turns, and each round
-// begins with another of them, so that all see the same machine and none always
-// comes after the same. A first round warms caches.
+// begins with another of them, some going the other way, so that all see the same
+// machine and none always comes after the same. A first round warms caches.
 func (b *bench) turns(n int, measure ...func(i int) time.Duration) [][]time.Duration {
 	all := make([][]time.Duration, len(measure))
 	for i := range n + 1 {
 		for j := range measure {
 			which := (i + j) % len(measure)
+			if i/len(measure)%2 == 1 {
+				which = len(measure) - 1 - which
+			}
 			if took := measure[which](i); i > 0 {
 				all[which] = append(all[which], took)
 			}
