@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"math"
+	"net"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -46,12 +47,21 @@ func stateOf(status string) container.State {
 	return container.Exited
 }
 
+// state is that of a container that was looked at closely.
+func state(found api.InspectResponse) container.State {
+	state := stateOf(found.State.Status)
+	if state == container.Running && isFrozen(found.ID) {
+		return container.Frozen
+	}
+	return state
+}
+
 // startable says whether a container of the status can be started; one that is
 // being removed, or that could not be removed, can't.
 func startable(status string) bool { return status == "created" || status == "exited" }
 
 func describe(id string, found api.InspectResponse) (container.Instance, error) {
-	in := container.Instance{ID: id, Task: found.Config.Labels[labelKind] == kindTask, State: stateOf(found.State.Status)}
+	in := container.Instance{ID: id, Task: found.Config.Labels[labelKind] == kindTask, State: state(found)}
 	started, err := time.Parse(time.RFC3339Nano, found.State.StartedAt)
 	if err != nil {
 		return in, errs.New(errs.Internal, "DOCKER", "start time of %s: %w", id, err)
@@ -83,53 +93,50 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	if state := stateOf(found.State.Status); state != container.Running && state != container.Frozen {
 		return nil
 	}
-	seconds := int(math.Ceil(grace.Seconds()))
-	err = r.api.ContainerStop(ctx, found.ID, api.StopOptions{Timeout: &seconds})
-	if cerrdefs.IsNotFound(err) {
-		return notFound(id)
-	}
-	return classify("stopping "+id, err)
-}
-
-// Freeze implements container.Runtime.
-func (r *Runtime) Freeze(ctx context.Context, id string) error {
-	found, err := r.inspect(ctx, id)
-	switch {
-	case err != nil:
+	if err := release(found); err != nil {
 		return err
-	case stateOf(found.State.Status) == container.Frozen:
-		return nil
 	}
-	err = r.api.ContainerPause(ctx, found.ID)
-	if !cerrdefs.IsConflict(err) {
-		return classify("freezing "+id, err)
-	}
-	// It is not running, or somebody else was quicker.
-	switch now, err := r.Inspect(ctx, id); {
-	case err != nil:
-		return err
-	case now.State == container.Frozen:
-		return nil
-	default:
-		return errs.New(errs.Precondition, container.ReasonExited, "instance %s does not run", id)
+	// The Engine says that it is stopped when its network and filesystems are taken
+	// apart too. Who is to start on the same port need not wait for that.
+	seconds, stopped := int(math.Ceil(grace.Seconds())), make(chan error, 1)
+	go func() {
+		stopped <- r.api.ContainerStop(context.WithoutCancel(ctx), found.ID, api.StopOptions{Timeout: &seconds})
+	}()
+	for {
+		select {
+		case err = <-stopped:
+			if cerrdefs.IsNotFound(err) {
+				return notFound(id)
+			}
+			return classify("stopping "+id, err)
+		case <-ctx.Done():
+			return classify("stopping "+id, ctx.Err())
+		case <-time.After(stopPoll):
+			if portsFree(found) {
+				return nil
+			}
+		}
 	}
 }
 
-// Thaw implements container.Runtime.
-func (r *Runtime) Thaw(ctx context.Context, id string) error {
-	found, err := r.inspect(ctx, id)
-	if err != nil || stateOf(found.State.Status) != container.Frozen {
-		return err
-	}
-	return r.thaw(ctx, found.ID, id)
-}
+// stopPoll is between two looks whether the ports of a container that stops are
+// free.
+const stopPoll = 2 * time.Millisecond
 
-func (r *Runtime) thaw(ctx context.Context, dockerID, id string) error {
-	err := r.api.ContainerUnpause(ctx, dockerID)
-	if cerrdefs.IsConflict(err) { // somebody else was quicker
-		return nil
+// portsFree says that a container has ended so far that its ports, if it
+// publishes any, are free: the Engine holds them until its process has ended.
+func portsFree(found api.InspectResponse) bool {
+	published := 0
+	for _, bindings := range found.HostConfig.PortBindings {
+		for _, b := range bindings {
+			l, err := net.Listen("tcp", net.JoinHostPort(b.HostIP, b.HostPort))
+			if err != nil || l.Close() != nil {
+				return false
+			}
+			published++
+		}
 	}
-	return classify("thawing "+id, err)
+	return published > 0
 }
 
 // Remove implements container.Runtime.
@@ -139,6 +146,9 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	if err := release(found); err != nil {
 		return err
 	}
 	return r.remove(ctx, found.ID, id)
@@ -172,6 +182,9 @@ func (r *Runtime) List(ctx context.Context) ([]container.Instance, error) {
 	list := make([]container.Instance, 0, len(all))
 	for _, c := range all {
 		in := container.Instance{ID: c.Labels[labelID], Task: c.Labels[labelKind] == kindTask, State: stateOf(c.State)}
+		if in.State == container.Running && isFrozen(c.ID) {
+			in.State = container.Frozen
+		}
 		if in.State == container.Exited {
 			found, err := r.api.ContainerInspect(ctx, c.ID)
 			if cerrdefs.IsNotFound(err) {

@@ -95,13 +95,13 @@ func (r *Runtime) takeUp(ctx context.Context, spec container.Spec, s settings) (
 			WithHint("cloned does not touch it: remove or rename it")
 	}
 	labels := found.Config.Labels
-	switch state := stateOf(found.State.Status); {
+	switch state := state(found); {
 	case labels[labelKind] != kindInstance:
 		return false, errs.New(errs.Exists, "NAME_TAKEN", "%s is the ID of a task", spec.ID)
 	case state == container.Running:
 		return true, nil
 	case state == container.Frozen:
-		return true, r.thaw(ctx, found.ID, spec.ID)
+		return true, r.thaw(ctx, found)
 	case labels[labelSpec] == s.config.Labels[labelSpec] && startable(found.State.Status):
 		err := r.start(ctx, found.ID, spec)
 		if err == nil || !errs.Is(err, errs.Internal) {

@@ -1,0 +1,198 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	api "github.com/docker/docker/api/types/container"
+
+	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/errs"
+)
+
+// The kernel's files that stop the processes of a cgroup and let them go on:
+// freezer.state of version 1 (cgroup-v1/freezer-subsystem of its documentation),
+// cgroup.freeze of version 2 (cgroup-v2, "Core Interface Files").
+const (
+	cgroups   = "/sys/fs/cgroup"
+	freezerV1 = "freezer.state"
+	freezerV2 = "cgroup.freeze"
+	eventsV2  = "cgroup.events"
+)
+
+// freezeTry is how long one try to stop all processes may take, and freezeTries
+// how many there are: one that waits for a child of vfork(2) can't be stopped, and
+// if the child has been, it waits for ever. So all are let go on then. freezePoll
+// is between two looks: it is short, for their users wait.
+const (
+	freezeTry   = 50 * time.Millisecond
+	freezeTries = 100
+	freezePoll  = 100 * time.Microsecond
+)
+
+// freezer stops the processes of a container by the kernel's own file. That
+// takes a tenth of a millisecond, while the Engine starts a program to pause one,
+// and another to go on, and nobody can write as long.
+type freezer struct{ dir string }
+
+// freezerOf finds a container's; false where the Engine keeps its cgroups
+// elsewhere, or on another host.
+func freezerOf(dockerID string) (freezer, bool) {
+	for _, root := range []string{cgroups + "/freezer", cgroups} {
+		for _, dir := range []string{"docker/" + dockerID, "system.slice/docker-" + dockerID + ".scope"} {
+			f := freezer{filepath.Join(root, dir)}
+			if _, err := os.Stat(f.file()); err == nil {
+				return f, true
+			}
+		}
+	}
+	return freezer{}, false
+}
+
+// file is what is written to.
+func (f freezer) file() string {
+	if strings.HasPrefix(f.dir, cgroups+"/freezer/") {
+		return filepath.Join(f.dir, freezerV1)
+	}
+	return filepath.Join(f.dir, freezerV2)
+}
+
+// set has the processes stop, or go on.
+func (f freezer) set(frozen bool) error {
+	value := map[bool]string{true: "1", false: "0"}[frozen]
+	if strings.HasSuffix(f.file(), freezerV1) {
+		value = map[bool]string{true: "FROZEN", false: "THAWED"}[frozen]
+	}
+	return os.WriteFile(f.file(), []byte(value), 0)
+}
+
+// began says that the processes are to stop, done that all have.
+func (f freezer) state() (began, done bool, err error) {
+	content, err := os.ReadFile(f.file())
+	if err != nil {
+		return false, false, err
+	}
+	switch strings.TrimSpace(string(content)) {
+	case "FROZEN":
+		return true, true, nil
+	case "FREEZING":
+		return true, false, nil
+	case "1":
+		content, err = os.ReadFile(filepath.Join(f.dir, eventsV2))
+		return true, strings.Contains(string(content), "frozen 1"), err
+	}
+	return false, false, nil
+}
+
+// freeze stops the processes and returns when none of them runs.
+func (f freezer) freeze(ctx context.Context) error {
+	for range freezeTries {
+		if err := f.set(true); err != nil {
+			return err
+		}
+		for deadline := time.Now().Add(freezeTry); ; time.Sleep(freezePoll) {
+			_, done, err := f.state()
+			if err == nil && done {
+				return nil
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return errors.Join(err, f.set(false))
+			}
+			if time.Now().After(deadline) {
+				break
+			}
+		}
+		if err := f.set(false); err != nil {
+			return err
+		}
+	}
+	return errors.New("its processes can't be stopped")
+}
+
+// isFrozen says whether a container that runs for the Engine is frozen by us.
+func isFrozen(dockerID string) bool {
+	f, ok := freezerOf(dockerID)
+	if !ok {
+		return false
+	}
+	began, _, err := f.state()
+	return err == nil && began
+}
+
+// release lets a container go on that is frozen by us: the Engine does not know
+// that it is, and neither stops nor removes it before. What the Engine has paused
+// it deals with itself.
+func release(found api.InspectResponse) error {
+	f, ok := freezerOf(found.ID)
+	if !ok || found.State.Paused {
+		return nil
+	}
+	if began, _, err := f.state(); err != nil || !began {
+		return nil // it has ended, or was not frozen
+	}
+	if err := f.set(false); err != nil {
+		return errs.New(errs.Internal, "FREEZER", "thawing container %.12s: %w", found.ID, err)
+	}
+	return nil
+}
+
+// Freeze implements container.Runtime.
+func (r *Runtime) Freeze(ctx context.Context, id string) error {
+	found, err := r.inspect(ctx, id)
+	if err != nil {
+		return err
+	}
+	switch state(found) {
+	case container.Frozen:
+		return nil
+	case container.Running:
+	default:
+		return errs.New(errs.Precondition, container.ReasonExited, "instance %s does not run", id)
+	}
+	if f, ok := freezerOf(found.ID); ok && f.freeze(ctx) == nil {
+		return nil
+	}
+	// Otherwise we may not, or it has just ended: the Engine says which.
+	err = r.api.ContainerPause(ctx, found.ID)
+	if !cerrdefs.IsConflict(err) {
+		return classify("freezing "+id, err)
+	}
+	// It is not running, or somebody else was quicker.
+	switch now, err := r.Inspect(ctx, id); {
+	case err != nil:
+		return err
+	case now.State == container.Frozen:
+		return nil
+	default:
+		return errs.New(errs.Precondition, container.ReasonExited, "instance %s does not run", id)
+	}
+}
+
+// Thaw implements container.Runtime.
+func (r *Runtime) Thaw(ctx context.Context, id string) error {
+	found, err := r.inspect(ctx, id)
+	if err != nil {
+		return err
+	}
+	return r.thaw(ctx, found)
+}
+
+// thaw lets a container go on that is frozen, by the Engine or by us.
+func (r *Runtime) thaw(ctx context.Context, found api.InspectResponse) error {
+	if !found.State.Paused {
+		return release(found)
+	}
+	err := r.api.ContainerUnpause(ctx, found.ID)
+	if cerrdefs.IsConflict(err) { // somebody else was quicker
+		return nil
+	}
+	return classify("thawing container "+found.ID[:12], err)
+}
