@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -144,8 +145,44 @@ func release(found api.InspectResponse) error {
 	return nil
 }
 
+// running is a container that was seen to run. frozen says that we have frozen it;
+// one that is frozen otherwise may be paused by the Engine.
+type running struct {
+	id     string
+	frozen atomic.Bool
+}
+
+// known returns an instance's container if it was seen to run and still does,
+// with its freezer; nil if it has to be looked up.
+func (r *Runtime) known(id string) (known *running, f freezer, frozen bool) {
+	v, ok := r.running.Load(id)
+	if !ok {
+		return nil, f, false
+	}
+	known = v.(*running)
+	if f, ok = freezerOf(known.id); !ok {
+		return nil, f, false
+	}
+	frozen, _, err := f.state()
+	if err != nil {
+		return nil, f, false
+	}
+	return known, f, frozen
+}
+
+// note notes that a container was seen to run.
+func (r *Runtime) note(id, dockerID string) {
+	if v, ok := r.running.Load(id); !ok || v.(*running).id != dockerID {
+		r.running.Store(id, &running{id: dockerID})
+	}
+}
+
 // Freeze implements container.Runtime.
 func (r *Runtime) Freeze(ctx context.Context, id string) error {
+	if known, f, frozen := r.known(id); known != nil && !frozen && f.freeze(ctx) == nil {
+		known.frozen.Store(true)
+		return nil
+	}
 	found, err := r.inspect(ctx, id)
 	if err != nil {
 		return err
@@ -178,6 +215,11 @@ func (r *Runtime) Freeze(ctx context.Context, id string) error {
 
 // Thaw implements container.Runtime.
 func (r *Runtime) Thaw(ctx context.Context, id string) error {
+	if known, f, frozen := r.known(id); known != nil {
+		if !frozen || known.frozen.CompareAndSwap(true, false) && f.set(false) == nil {
+			return nil
+		}
+	}
 	found, err := r.inspect(ctx, id)
 	if err != nil {
 		return err

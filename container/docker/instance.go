@@ -81,6 +81,9 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (container.Instance, e
 	if err != nil {
 		return container.Instance{}, err
 	}
+	if found.State.Running {
+		r.note(id, found.ID)
+	}
 	return describe(id, found)
 }
 
@@ -141,6 +144,7 @@ func portsFree(found api.InspectResponse) bool {
 
 // Remove implements container.Runtime.
 func (r *Runtime) Remove(ctx context.Context, id string) error {
+	r.running.Delete(id)
 	found, err := r.inspect(ctx, id)
 	if errs.Is(err, errs.NotFound) {
 		return nil

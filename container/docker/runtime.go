@@ -59,6 +59,9 @@ type Runtime struct {
 	isolated atomic.Bool
 	// volumes caches, by image, the paths that the image declares as volumes.
 	volumes sync.Map // string → []string
+	// running caches the containers that were seen to run, by the instance's ID, so
+	// that none has to be looked up to be frozen. One that has gone has no freezer.
+	running sync.Map // string → *running
 }
 
 var _ container.Runtime = (*Runtime)(nil)

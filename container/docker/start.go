@@ -72,6 +72,9 @@ func (r *Runtime) create(ctx context.Context, id, image string, s settings) (str
 
 func (r *Runtime) start(ctx context.Context, dockerID string, spec container.Spec) error {
 	err := r.api.ContainerStart(ctx, dockerID, api.StartOptions{})
+	if err == nil {
+		r.note(spec.ID, dockerID)
+	}
 	if err != nil && isPortTaken(err) {
 		return errs.New(errs.Exhausted, container.ReasonPortTaken, "port %d on %s is taken by another program: %w", spec.PublishPort, spec.PublishAddr, err).
 			WithHint("free it, or choose another port")

@@ -48,6 +48,8 @@ func (p *Plane) ownClone(ctx context.Context, id string) time.Time {
 		err := run.apply(ctx, c, known, a)
 		p.metrics.Action(string(a.Kind), result(err))
 		switch {
+		case err == nil && a.Kind == TakeSnapshot:
+			known = nil // nothing was looked at before
 		case err == nil || errors.Is(err, errStale):
 		case ctx.Err() != nil:
 			return time.Time{}
@@ -62,10 +64,11 @@ func (p *Plane) ownClone(ctx context.Context, id string) time.Time {
 }
 
 // look finds out what is there of a clone that is to be kept as it is. For
-// everything else nothing need be known: making and removing are idempotent.
+// everything else nothing need be known: making and removing are idempotent. A
+// snapshot is taken before anything else is done about a clone.
 func (p *Plane) look(ctx context.Context, c state.Clone) (parts, error) {
 	known := parts{}
-	if c.State == state.CloneDeleting || c.Next != 0 || c.Generation == 0 {
+	if c.State == state.CloneDeleting || c.Next != 0 || c.Generation == 0 || len(c.Taking) > 0 {
 		return known, nil
 	}
 	name := cloneName(c.ID, c.Generation)

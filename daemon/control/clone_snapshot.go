@@ -224,21 +224,19 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (
 	thaw := func(ctx context.Context) error {
 		return p.step(stepThaw, func() error { return p.cfg.Runtime.Thaw(ctx, name) })
 	}
-	i, err := p.cfg.Runtime.Inspect(ctx, name)
-	switch {
+	// A daemon that died may have left it frozen. What else became of it shows in
+	// what fails: nobody waits for a look first.
+	switch err := thaw(ctx); {
 	case errs.Is(err, errs.NotFound):
 		return do(), nil
 	case err != nil:
-		return err, nil
-	case i.State == container.Frozen: // by a daemon that died
-		if err := thaw(ctx); err != nil {
-			return nil, err
-		}
-	case i.State != container.Running:
-		return do(), nil
+		return nil, err
 	}
 	if c.State == state.CloneReady {
 		if err := r.checkpoint(ctx, c); err != nil {
+			if i, seen := p.cfg.Runtime.Inspect(ctx, name); seen == nil && i.State == container.Exited {
+				return do(), nil
+			}
 			return err, nil
 		}
 	}
@@ -246,8 +244,11 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (
 		return do(), nil
 	}
 	failed = p.step(stepFreeze, func() error { return p.cfg.Runtime.Freeze(ctx, name) })
-	if failed == nil {
+	switch {
+	case failed == nil:
 		failed = do()
+	case errs.As(failed).Reason == container.ReasonExited:
+		return do(), nil
 	}
 	return failed, thaw(context.WithoutCancel(ctx)) // even if it was interrupted
 }
