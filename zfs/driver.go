@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,9 @@ type Driver struct {
 	// instance is the value of the birth mark.
 	instance string
 	runner   *command.Runner
+	// mine has the volumes that were seen to bear our mark, each with loaded as it
+	// was then, so that nobody waits for another look to take a snapshot.
+	mine sync.Map // string → *string
 }
 
 var _ storage.Driver = (*Driver)(nil)

@@ -18,7 +18,7 @@ func (d *Driver) Snapshot(ctx context.Context, src storage.Source, id string) (s
 	// write to because it is not mounted.
 	if src.Foreign != "" {
 		_, err = d.ForeignPath(ctx, src.Foreign)
-	} else {
+	} else if seen, ok := d.mine.Load(src.Volume); !ok || seen != d.loaded.Load() {
 		_, err = d.own(ctx, src.Volume)
 	}
 	if err != nil {

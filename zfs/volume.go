@@ -49,6 +49,7 @@ func (d *Driver) born(volume string, created time.Time, origin *storage.Snapshot
 	if err != nil {
 		return storage.Volume{}, err
 	}
+	d.mine.Store(volume, d.loaded.Load())
 	return storage.Volume{ID: volume, Path: d.path(volume), Origin: origin, Created: created}, nil
 }
 
@@ -86,9 +87,14 @@ func (d *Driver) own(ctx context.Context, volume string) (dataset, error) {
 	if err != nil {
 		return dataset{}, err
 	}
+	loaded := d.loaded.Load()
 	found, err := d.describe(ctx, name, detailProperties)
-	if err != nil || found.ours(d.instance) {
+	switch {
+	case err != nil:
 		return found, err
+	case found.ours(d.instance):
+		d.mine.Store(volume, loaded)
+		return found, nil
 	}
 	unfinished, err := d.unfinished(ctx, found)
 	if err != nil {
@@ -158,6 +164,7 @@ func (d *Driver) checkMounted(volume string) error {
 // else's dataset can take the name in between, and `zfs destroy` without options
 // takes nothing along.
 func (d *Driver) Destroy(ctx context.Context, volume string) error {
+	defer d.mine.Delete(volume)
 	found, err := d.own(ctx, volume)
 	if err == nil || hasReason(err, reasonUnfinished) {
 		err = d.run(ctx, "destroy", found.name)

@@ -44,11 +44,11 @@ func (p *Plane) Changes(ctx context.Context, name, since string) (string, []data
 	for i, f := range changed {
 		files[i] = database.File(f)
 	}
-	volume, err := p.cfg.Driver.Stat(ctx, cloneName(c.ID, c.Generation))
+	path, err := p.pathOf(ctx, cloneName(c.ID, c.Generation))
 	if err != nil {
 		return "", nil, err
 	}
-	l, err := p.launch(c, c.Generation, volume.Path)
+	l, err := p.launch(c, c.Generation, path)
 	if err != nil {
 		return "", nil, err
 	}

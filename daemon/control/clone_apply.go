@@ -87,6 +87,9 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 			}
 			v, err := p.cfg.Driver.Clone(ctx, refOf(s), name)
 			now.volume, now.path = present, v.Path
+			if err == nil {
+				p.paths.Store(name, v.Path)
+			}
 			return err
 		})
 	case StartInstance:
@@ -112,6 +115,7 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 		return p.step(stepRemove, func() error { return p.cfg.Runtime.Remove(ctx, name) })
 	default: // DestroyVolume
 		now.volume = absent
+		p.paths.Delete(name)
 		err := p.step(stepDestroyVolume, func() error { return p.cfg.Driver.Destroy(ctx, name) })
 		if hasDependents(err) {
 			now.volume, now.kept, err = present, true, nil

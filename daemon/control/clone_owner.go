@@ -76,6 +76,9 @@ func (p *Plane) look(ctx context.Context, c state.Clone) (parts, error) {
 	err := p.step(stepStatVolume, func() error {
 		v, err := p.cfg.Driver.Stat(ctx, name)
 		now.volume, now.path = present, v.Path
+		if err == nil {
+			p.paths.Store(name, v.Path)
+		}
 		return err
 	})
 	if errs.Is(err, errs.NotFound) {

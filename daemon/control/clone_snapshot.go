@@ -255,17 +255,29 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (
 
 func (r *cloneRun) checkpoint(ctx context.Context, c state.Clone) error {
 	p := r.p
-	v, err := p.cfg.Driver.Stat(ctx, cloneName(c.ID, c.Generation))
+	path, err := p.pathOf(ctx, cloneName(c.ID, c.Generation))
 	if err != nil {
 		return err
 	}
 	return p.step(stepCheckpoint, func() error {
-		l, err := p.launch(c, c.Generation, v.Path)
+		l, err := p.launch(c, c.Generation, path)
 		if err != nil {
 			return err
 		}
 		return l.engine.Checkpoint(ctx, l.target)
 	})
+}
+
+// pathOf returns where a clone's volume is.
+func (p *Plane) pathOf(ctx context.Context, volume string) (string, error) {
+	if path, ok := p.paths.Load(volume); ok {
+		return path.(string), nil
+	}
+	v, err := p.cfg.Driver.Stat(ctx, volume)
+	if err == nil {
+		p.paths.Store(volume, v.Path)
+	}
+	return v.Path, err
 }
 
 // doom writes that a clone is deleted: it is gone for users, and so are its

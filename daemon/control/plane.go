@@ -40,6 +40,10 @@ type Plane struct {
 	holders    map[string]int        // by clone ID
 	refreshing map[string]bool       // snapshots that a refresh works on, by ID
 
+	// paths has where volumes of clones are, by name: as long as one is there it
+	// stays where it is.
+	paths sync.Map // string → string
+
 	trimmed time.Time // when what is kept was last looked at; only a pass uses it
 }
 
