@@ -132,14 +132,19 @@ func portsFree(found api.InspectResponse) bool {
 	published := 0
 	for _, bindings := range found.HostConfig.PortBindings {
 		for _, b := range bindings {
-			l, err := net.Listen("tcp", net.JoinHostPort(b.HostIP, b.HostPort))
-			if err != nil || l.Close() != nil {
+			if !portFree(b.HostIP, b.HostPort) {
 				return false
 			}
 			published++
 		}
 	}
 	return published > 0
+}
+
+// portFree says that nobody on the host has the port.
+func portFree(addr, port string) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
+	return err == nil && l.Close() == nil
 }
 
 // Remove implements container.Runtime.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -15,6 +16,13 @@ import (
 
 // cleanupTimeout is how long the removal of what a failed call made may take.
 const cleanupTimeout = 30 * time.Second
+
+// startTries is how often a start is tried again for a port that only the Engine
+// takes for used, and startPause the time between.
+const (
+	startTries = 5
+	startPause = 20 * time.Millisecond
+)
 
 // Start implements container.Runtime. A running instance is left as it is,
 // whatever spec says. On the way of a new one it makes two calls of the
@@ -72,6 +80,15 @@ func (r *Runtime) create(ctx context.Context, id, image string, s settings) (str
 
 func (r *Runtime) start(ctx context.Context, dockerID string, spec container.Spec) error {
 	err := r.api.ContainerStart(ctx, dockerID, api.StartOptions{})
+	// An Engine that is just taking another container apart may have let go of the
+	// port and not have noted it yet.
+	for range startTries {
+		if err == nil || !isPortTaken(err) || !portFree(spec.PublishAddr, strconv.Itoa(spec.PublishPort)) || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(startPause)
+		err = r.api.ContainerStart(ctx, dockerID, api.StartOptions{})
+	}
 	if err == nil {
 		r.note(spec.ID, dockerID)
 	}
