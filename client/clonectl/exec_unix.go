@@ -19,13 +19,13 @@ func ownGroup(cmd *exec.Cmd) {
 
 // background starts "git sync" in a session of its own, so that nothing waits for
 // it or ends it.
-func background(dir string) error {
+func background() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(self, "git", "sync", "--background")
-	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}

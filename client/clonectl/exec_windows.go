@@ -12,13 +12,12 @@ var passedOn = []os.Signal{os.Interrupt}
 func ownGroup(*exec.Cmd) {}
 
 // background starts "git sync" by itself.
-func background(dir string) error {
+func background() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(self, "git", "sync", "--background")
-	cmd.Dir = dir
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -71,16 +71,19 @@ func newGitHook(a *app) *cobra.Command {
 // process. It says what goes wrong, in a line.
 func (a *app) afterCheckout(ctx context.Context) {
 	r, branch, err := onBranch(ctx)
-	if err != nil || !hasCommits(ctx) {
+	if ctx.Err() == nil && (err != nil || !hasCommits(ctx)) {
 		return // detached, as in a rebase or a bisection, or nothing there yet
 	}
-	clone, err := a.syncBranch(ctx, r, branch)
+	var clone *clonedv1.Clone
+	if err == nil {
+		clone, err = a.syncBranch(ctx, r, branch)
+	}
 	switch {
 	case err == nil:
 		fmt.Fprintf(a.err, "cloned: this branch's database is %s\n", clone.GetName())
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		note := "its address comes into " + envFileOf(context.Background()) + " when it is there"
-		if err := background(r.top); err != nil {
+		if err := background(); err != nil {
 			note = "get it with: clonectl git sync"
 		}
 		fmt.Fprintf(a.err, "cloned: this branch's database takes a while; %s\n", note)

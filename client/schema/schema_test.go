@@ -152,24 +152,24 @@ DELETE FROM ints WHERE id IN (-3, 5, 1200); UPDATE ints SET v = 'x' WHERE id IN 
 INSERT INTO ints VALUES (5000, ''), (-5000, ''), (9999, ''), (10000, '');
 UPDATE texts SET v = 1 WHERE k = '"'; DELETE FROM texts WHERE k = 'ä' AND n = 12; INSERT INTO texts VALUES ('Ä', 1, 1);
 INSERT INTO ids DEFAULT VALUES; ALTER TABLE other ADD w int; CREATE TABLE only_b (id int PRIMARY KEY)`)
-	got, err := DiffData(t.Context(), a, b, nil)
+	got, err := DiffData(t.Context(), a, b, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []TableData{
-		{Table: "public.ids", Added: 1},
-		{Table: "public.ints", Added: 4, Changed: 3, Removed: 3},
+		{Table: "public.ids", Added: 1, Read: true},
+		{Table: "public.ints", Added: 4, Changed: 3, Removed: 3, Read: true},
 		{Table: "public.keyless", Note: "has no primary key"},
 		{Table: "public.only_b", Note: "is only on the other side"},
 		{Table: "public.other", Note: "has other columns or another key on the other side"},
-		{Table: "public.same"},
-		{Table: "public.texts", Added: 1, Changed: 12, Removed: 1},
+		{Table: "public.same", Read: true},
+		{Table: "public.texts", Added: 1, Changed: 12, Removed: 1, Read: true},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	one, err := DiffData(t.Context(), b, a, []string{"public.ints"})
-	if err != nil || len(one) != 1 || one[0] != (TableData{Table: "public.ints", Added: 3, Changed: 3, Removed: 4}) {
+	one, err := DiffData(t.Context(), b, a, []string{"public.ints"}, nil)
+	if err != nil || len(one) != 1 || one[0] != (TableData{Table: "public.ints", Added: 3, Changed: 3, Removed: 4, Read: true}) {
 		t.Errorf("backwards: %+v, %v", one, err)
 	}
 }

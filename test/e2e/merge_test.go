@@ -50,6 +50,7 @@ CREATE VIEW recent AS SELECT * FROM orders WHERE shipped > '2026-01-01'`)
 			Changes    []struct{ Kind, Name, Action string }
 			Data       []struct {
 				Table                   string
+				Read                    bool
 				Added, Changed, Removed int
 			}
 		}
@@ -59,6 +60,10 @@ CREATE VIEW recent AS SELECT * FROM orders WHERE shipped > '2026-01-01'`)
 		}
 		rows := 0
 		for _, table := range d.Data {
+			written := e.Driver == "dir" || table.Table == "public.orders" || table.Table == "public.order_items"
+			if table.Read != written {
+				t.Errorf("%s was read: %v", table.Table, table.Read)
+			}
 			if table.Table == "public.orders" && (table.Removed != 0 || table.Changed != 2 || table.Added != 0) {
 				t.Errorf("orders: %+v", table)
 			}
@@ -66,6 +71,17 @@ CREATE VIEW recent AS SELECT * FROM orders WHERE shipped > '2026-01-01'`)
 		}
 		if len(d.Changes)+len(d.Statements) != 0 || rows != 3 {
 			t.Errorf("diff of rows only: %+v", d)
+		}
+		// Of two clones, what either has written since they were one.
+		harness.ExecSQL(t, dev.Endpoint.URL, `UPDATE customers SET name = 'z' WHERE id = 1`)
+		out := e.Ctl("diff", "other", "dev", "--data", "-o", "json")
+		if err := json.Unmarshal([]byte(out), &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range d.Data {
+			if table.Table == "public.customers" && (table.Changed != 1 || !table.Read) || table.Table == "public.products" && table.Read != (e.Driver == "dir") {
+				t.Errorf("of two clones: %+v", table)
+			}
 		}
 		for _, args := range [][]string{{"nosuch"}, {"dev", "nosuch"}, {"dev@nosuch", "dev"}} {
 			if r := e.Try(append([]string{"diff"}, args...)...); r.Code != 3 {
