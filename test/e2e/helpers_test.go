@@ -35,14 +35,8 @@ func eachWith(t *testing.T, extra string, test func(t *testing.T, e *harness.Env
 	}
 }
 
-// scale is how many orders a test's database gets; CLONED_E2E_SCALE, in
-// percent, makes it smaller on slow machines.
-func scale(orders int) int {
-	if percent, err := strconv.Atoi(os.Getenv("CLONED_E2E_SCALE")); err == nil {
-		orders = orders * percent / 100
-	}
-	return orders
-}
+// scale is how many orders a test's database gets.
+func scale(orders int) int { return harness.Scale(orders) }
 
 // atOnce calls f for 0 to n-1 at the same time and waits for all.
 func atOnce(n int, f func(i int)) {

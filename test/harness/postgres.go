@@ -171,10 +171,19 @@ func (s *Server) LoadShop(orders int) {
 	}
 }
 
+// Scale is how much of something a test has; CLONED_E2E_SCALE, in percent, makes it
+// less on slow machines.
+func Scale(n int) int {
+	if percent, err := strconv.Atoi(os.Getenv("CLONED_E2E_SCALE")); err == nil {
+		n = n * percent / 100
+	}
+	return n
+}
+
 // StartLoad keeps placing orders until StopLoad or the test's end.
 func (s *Server) StartLoad() {
 	s.t.Helper()
-	s.load = exec.Command(filepath.Join(s.bin, "pgbench"), "-n", "-c", "2", "-R", "50", "-T", "3600", "-f", Repo(s.t, "scripts/shop/load.pgbench"), s.URL("shop"))
+	s.load = exec.Command(filepath.Join(s.bin, "pgbench"), "-n", "-c", "2", "-R", strconv.Itoa(Scale(50)), "-T", "3600", "-f", Repo(s.t, "scripts/shop/load.pgbench"), s.URL("shop"))
 	var out bytes.Buffer
 	s.load.Stdout, s.load.Stderr = &out, &out
 	if err := s.load.Start(); err != nil {
