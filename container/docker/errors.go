@@ -23,6 +23,9 @@ func classify(what string, err error) error {
 		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errs.New(errs.Unavailable, "CANCELLED", "%s: %w", what, err)
+	case errors.Is(err, errAnswer):
+		return errs.New(errs.Unavailable, "DOCKER_ANSWER", "%s: %w", what, err).
+			WithHint("see what stands between cloned and the Docker Engine: DOCKER_HOST, a proxy")
 	case client.IsErrConnectionFailed(err), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		cerrdefs.IsUnavailable(err):
 		return errs.New(errs.Unavailable, "DOCKER_UNAVAILABLE", "%s: the Docker Engine does not answer: %w", what, err).

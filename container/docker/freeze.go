@@ -44,6 +44,9 @@ type freezer struct{ dir string }
 // freezerOf finds a container's; false where the Engine keeps its cgroups
 // elsewhere, or on another host.
 func freezerOf(dockerID string) (freezer, bool) {
+	if !isDockerID(dockerID) {
+		return freezer{}, false
+	}
 	for _, root := range []string{cgroups + "/freezer", cgroups} {
 		for _, dir := range []string{"docker/" + dockerID, "system.slice/docker-" + dockerID + ".scope"} {
 			f := freezer{filepath.Join(root, dir)}

@@ -21,14 +21,14 @@ func (r *Runtime) inspect(ctx context.Context, id string) (api.InspectResponse, 
 	if err := container.CheckID(id); err != nil {
 		return api.InspectResponse{}, err
 	}
-	found, err := r.api.ContainerInspect(ctx, r.containerName(id))
+	found, err := r.look(ctx, r.containerName(id))
 	if cerrdefs.IsNotFound(err) {
 		return found, notFound(id)
 	}
 	if err != nil {
 		return found, classify("looking at the container of "+id, err)
 	}
-	if found.Config == nil || !r.owns(found.Config.Labels, id) {
+	if !r.owns(found.Config.Labels, id) {
 		return found, notFound(id)
 	}
 	return found, nil
@@ -185,6 +185,9 @@ func (r *Runtime) remove(ctx context.Context, dockerID, what string) error {
 // have ended.
 func (r *Runtime) List(ctx context.Context) ([]container.Instance, error) {
 	all, err := r.api.ContainerList(ctx, api.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", labelInstance+"="+r.instance))})
+	if err == nil {
+		err = r.checkList(all)
+	}
 	if err != nil {
 		return nil, classify("listing containers", err)
 	}
@@ -195,7 +198,7 @@ func (r *Runtime) List(ctx context.Context) ([]container.Instance, error) {
 			in.State = container.Frozen
 		}
 		if in.State == container.Exited {
-			found, err := r.api.ContainerInspect(ctx, c.ID)
+			found, err := r.look(ctx, c.ID)
 			if cerrdefs.IsNotFound(err) {
 				continue // removed meanwhile
 			}

@@ -19,6 +19,9 @@ import (
 // destroy its data. What runs in a container has its ID in the name of its
 // cgroup, with every cgroup driver.
 func killLeft(ctx context.Context, dockerID string) error {
+	if !isDockerID(dockerID) {
+		return classify("ending a container", errAnswer)
+	}
 	for {
 		left, err := processesOf(dockerID)
 		if err != nil {

@@ -103,7 +103,7 @@ func (r *Runtime) start(ctx context.Context, dockerID string, spec container.Spe
 // instance itself (done), or has to be made anew and has been removed (not
 // done), or is not ours (an error).
 func (r *Runtime) takeUp(ctx context.Context, spec container.Spec, s settings) (done bool, err error) {
-	found, err := r.api.ContainerInspect(ctx, r.containerName(spec.ID))
+	found, err := r.look(ctx, r.containerName(spec.ID))
 	if cerrdefs.IsNotFound(err) {
 		return false, nil // gone meanwhile
 	}

@@ -71,7 +71,7 @@ func (r *Runtime) runTo(ctx context.Context, dockerID string, task container.Tas
 	if code == 0 {
 		return nil
 	}
-	found, err := r.api.ContainerInspect(ctx, dockerID)
+	found, err := r.look(ctx, dockerID)
 	if err != nil {
 		return classify("looking at "+what, err)
 	}
