@@ -144,11 +144,14 @@ type Clone struct {
 	Golden string `json:"golden"`
 	// Snapshot is what the present generation came from: a snapshot of the
 	// golden, or of a clone of it.
-	Snapshot string            `json:"snapshot"`
-	Branch   string            `json:"branch,omitempty"`
-	Owner    string            `json:"owner,omitempty"`
-	Labels   map[string]string `json:"labels,omitempty"`
-	Protect  bool              `json:"protect,omitempty"`
+	Snapshot string `json:"snapshot"`
+	Branch   string `json:"branch,omitempty"`
+	Owner    string `json:"owner,omitempty"`
+	// Principal is who asked for it, as proved; Owner is only what was said. Empty
+	// for one that was adopted: nobody's.
+	Principal string            `json:"principal,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Protect   bool              `json:"protect,omitempty"`
 	// Spec is a digest of what the create asked for, to tell the same request
 	// again from another one under the same name.
 	Spec    string    `json:"spec"`
@@ -157,9 +160,9 @@ type Clone struct {
 	Expires time.Time `json:"expires,omitzero"`
 	// Held: it lives while its holder does, whose connection only the daemon that
 	// has it knows of; Expires is then a while after the last one ended.
-	Held bool `json:"held,omitempty"`
-	Addr    string    `json:"addr"`
-	Port    int       `json:"port"`
+	Held bool   `json:"held,omitempty"`
+	Addr string `json:"addr"`
+	Port int    `json:"port"`
 	// Generation is the present volume's; 0 before the first is whole.
 	Generation int64 `json:"generation"`
 	// Next is the generation being made, with its snapshot; 0 if none. It

@@ -210,7 +210,7 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	}
 	now := p.now().Round(0)
 	return state.Clone{
-		ID: id, Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner,
+		ID: id, Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner, Principal: caller(ctx).Principal,
 		Labels: req.Labels, Protect: req.Protect, Spec: req.spec(),
 		Created: now, Expires: p.expiry(req.TTL), Addr: p.cfg.Addr, Port: port,
 		Held: req.Held, Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,

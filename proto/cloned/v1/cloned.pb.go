@@ -4728,7 +4728,7 @@ var File_cloned_v1_cloned_proto protoreflect.FileDescriptor
 
 const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\n" +
-	"\x16cloned/v1/cloned.proto\x12\tcloned.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x06\n" +
+	"\x16cloned/v1/cloned.proto\x12\tcloned.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16cloned/v1/access.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x06\n" +
 	"\x05Clone\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -5096,39 +5096,40 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eEVENT_TYPE_PUT\x10\x01\x12\x15\n" +
-	"\x11EVENT_TYPE_DELETE\x10\x022\xe2\t\n" +
-	"\fCloneService\x12L\n" +
-	"\vCreateClone\x12\x1d.cloned.v1.CreateCloneRequest\x1a\x1e.cloned.v1.CreateCloneResponse\x12C\n" +
-	"\bGetClone\x12\x1a.cloned.v1.GetCloneRequest\x1a\x1b.cloned.v1.GetCloneResponse\x12I\n" +
+	"\x11EVENT_TYPE_DELETE\x10\x022\xc2\n" +
 	"\n" +
-	"ListClones\x12\x1c.cloned.v1.ListClonesRequest\x1a\x1d.cloned.v1.ListClonesResponse\x12L\n" +
-	"\vUpdateClone\x12\x1d.cloned.v1.UpdateCloneRequest\x1a\x1e.cloned.v1.UpdateCloneResponse\x12I\n" +
+	"\fCloneService\x12R\n" +
+	"\vCreateClone\x12\x1d.cloned.v1.CreateCloneRequest\x1a\x1e.cloned.v1.CreateCloneResponse\"\x04\xc8\xdb\x18\x02\x12I\n" +
+	"\bGetClone\x12\x1a.cloned.v1.GetCloneRequest\x1a\x1b.cloned.v1.GetCloneResponse\"\x04\xc8\xdb\x18\x01\x12O\n" +
 	"\n" +
-	"ResetClone\x12\x1c.cloned.v1.ResetCloneRequest\x1a\x1d.cloned.v1.ResetCloneResponse\x12O\n" +
-	"\fSuspendClone\x12\x1e.cloned.v1.SuspendCloneRequest\x1a\x1f.cloned.v1.SuspendCloneResponse\x12L\n" +
-	"\vResumeClone\x12\x1d.cloned.v1.ResumeCloneRequest\x1a\x1e.cloned.v1.ResumeCloneResponse\x12R\n" +
-	"\rSnapshotClone\x12\x1f.cloned.v1.SnapshotCloneRequest\x1a .cloned.v1.SnapshotCloneResponse\x12I\n" +
+	"ListClones\x12\x1c.cloned.v1.ListClonesRequest\x1a\x1d.cloned.v1.ListClonesResponse\"\x04\xc8\xdb\x18\x01\x12R\n" +
+	"\vUpdateClone\x12\x1d.cloned.v1.UpdateCloneRequest\x1a\x1e.cloned.v1.UpdateCloneResponse\"\x04\xc8\xdb\x18\x02\x12O\n" +
 	"\n" +
-	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\x12I\n" +
+	"ResetClone\x12\x1c.cloned.v1.ResetCloneRequest\x1a\x1d.cloned.v1.ResetCloneResponse\"\x04\xc8\xdb\x18\x02\x12U\n" +
+	"\fSuspendClone\x12\x1e.cloned.v1.SuspendCloneRequest\x1a\x1f.cloned.v1.SuspendCloneResponse\"\x04\xc8\xdb\x18\x02\x12R\n" +
+	"\vResumeClone\x12\x1d.cloned.v1.ResumeCloneRequest\x1a\x1e.cloned.v1.ResumeCloneResponse\"\x04\xc8\xdb\x18\x02\x12X\n" +
+	"\rSnapshotClone\x12\x1f.cloned.v1.SnapshotCloneRequest\x1a .cloned.v1.SnapshotCloneResponse\"\x04\xc8\xdb\x18\x02\x12O\n" +
 	"\n" +
-	"GetChanges\x12\x1c.cloned.v1.GetChangesRequest\x1a\x1d.cloned.v1.GetChangesResponse\x12F\n" +
-	"\tUndoClone\x12\x1b.cloned.v1.UndoCloneRequest\x1a\x1c.cloned.v1.UndoCloneResponse\x12H\n" +
-	"\tHoldClone\x12\x1b.cloned.v1.HoldCloneRequest\x1a\x1c.cloned.v1.HoldCloneResponse0\x01\x12L\n" +
-	"\vDeleteClone\x12\x1d.cloned.v1.DeleteCloneRequest\x1a\x1e.cloned.v1.DeleteCloneResponse\x12O\n" +
-	"\fDeleteClones\x12\x1e.cloned.v1.DeleteClonesRequest\x1a\x1f.cloned.v1.DeleteClonesResponse\x12N\n" +
-	"\vWatchClones\x12\x1d.cloned.v1.WatchClonesRequest\x1a\x1e.cloned.v1.WatchClonesResponse0\x01\x12Q\n" +
-	"\fGetCloneLogs\x12\x1e.cloned.v1.GetCloneLogsRequest\x1a\x1f.cloned.v1.GetCloneLogsResponse0\x012\xca\x04\n" +
-	"\rGoldenService\x12Q\n" +
-	"\fCreateGolden\x12\x1e.cloned.v1.CreateGoldenRequest\x1a\x1f.cloned.v1.CreateGoldenResponse0\x01\x12T\n" +
-	"\rRefreshGolden\x12\x1f.cloned.v1.RefreshGoldenRequest\x1a .cloned.v1.RefreshGoldenResponse0\x01\x12F\n" +
-	"\tGetGolden\x12\x1b.cloned.v1.GetGoldenRequest\x1a\x1c.cloned.v1.GetGoldenResponse\x12L\n" +
-	"\vListGoldens\x12\x1d.cloned.v1.ListGoldensRequest\x1a\x1e.cloned.v1.ListGoldensResponse\x12O\n" +
-	"\fDeleteGolden\x12\x1e.cloned.v1.DeleteGoldenRequest\x1a\x1f.cloned.v1.DeleteGoldenResponse\x12R\n" +
-	"\rListSnapshots\x12\x1f.cloned.v1.ListSnapshotsRequest\x1a .cloned.v1.ListSnapshotsResponse\x12U\n" +
-	"\x0eDeleteSnapshot\x12 .cloned.v1.DeleteSnapshotRequest\x1a!.cloned.v1.DeleteSnapshotResponse2\x97\x01\n" +
-	"\vHostService\x12F\n" +
-	"\tGetStatus\x12\x1b.cloned.v1.GetStatusRequest\x1a\x1c.cloned.v1.GetStatusResponse\x12@\n" +
-	"\aGetTree\x12\x19.cloned.v1.GetTreeRequest\x1a\x1a.cloned.v1.GetTreeResponseB6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
+	"GetLineage\x12\x1c.cloned.v1.GetLineageRequest\x1a\x1d.cloned.v1.GetLineageResponse\"\x04\xc8\xdb\x18\x01\x12O\n" +
+	"\n" +
+	"GetChanges\x12\x1c.cloned.v1.GetChangesRequest\x1a\x1d.cloned.v1.GetChangesResponse\"\x04\xc8\xdb\x18\x02\x12L\n" +
+	"\tUndoClone\x12\x1b.cloned.v1.UndoCloneRequest\x1a\x1c.cloned.v1.UndoCloneResponse\"\x04\xc8\xdb\x18\x02\x12N\n" +
+	"\tHoldClone\x12\x1b.cloned.v1.HoldCloneRequest\x1a\x1c.cloned.v1.HoldCloneResponse\"\x04\xc8\xdb\x18\x020\x01\x12R\n" +
+	"\vDeleteClone\x12\x1d.cloned.v1.DeleteCloneRequest\x1a\x1e.cloned.v1.DeleteCloneResponse\"\x04\xc8\xdb\x18\x02\x12U\n" +
+	"\fDeleteClones\x12\x1e.cloned.v1.DeleteClonesRequest\x1a\x1f.cloned.v1.DeleteClonesResponse\"\x04\xc8\xdb\x18\x02\x12T\n" +
+	"\vWatchClones\x12\x1d.cloned.v1.WatchClonesRequest\x1a\x1e.cloned.v1.WatchClonesResponse\"\x04\xc8\xdb\x18\x010\x01\x12W\n" +
+	"\fGetCloneLogs\x12\x1e.cloned.v1.GetCloneLogsRequest\x1a\x1f.cloned.v1.GetCloneLogsResponse\"\x04\xc8\xdb\x18\x020\x012\xf4\x04\n" +
+	"\rGoldenService\x12W\n" +
+	"\fCreateGolden\x12\x1e.cloned.v1.CreateGoldenRequest\x1a\x1f.cloned.v1.CreateGoldenResponse\"\x04\xc8\xdb\x18\x030\x01\x12Z\n" +
+	"\rRefreshGolden\x12\x1f.cloned.v1.RefreshGoldenRequest\x1a .cloned.v1.RefreshGoldenResponse\"\x04\xc8\xdb\x18\x030\x01\x12L\n" +
+	"\tGetGolden\x12\x1b.cloned.v1.GetGoldenRequest\x1a\x1c.cloned.v1.GetGoldenResponse\"\x04\xc8\xdb\x18\x01\x12R\n" +
+	"\vListGoldens\x12\x1d.cloned.v1.ListGoldensRequest\x1a\x1e.cloned.v1.ListGoldensResponse\"\x04\xc8\xdb\x18\x01\x12U\n" +
+	"\fDeleteGolden\x12\x1e.cloned.v1.DeleteGoldenRequest\x1a\x1f.cloned.v1.DeleteGoldenResponse\"\x04\xc8\xdb\x18\x03\x12X\n" +
+	"\rListSnapshots\x12\x1f.cloned.v1.ListSnapshotsRequest\x1a .cloned.v1.ListSnapshotsResponse\"\x04\xc8\xdb\x18\x01\x12[\n" +
+	"\x0eDeleteSnapshot\x12 .cloned.v1.DeleteSnapshotRequest\x1a!.cloned.v1.DeleteSnapshotResponse\"\x04\xc8\xdb\x18\x022\xa3\x01\n" +
+	"\vHostService\x12L\n" +
+	"\tGetStatus\x12\x1b.cloned.v1.GetStatusRequest\x1a\x1c.cloned.v1.GetStatusResponse\"\x04\xc8\xdb\x18\x01\x12F\n" +
+	"\aGetTree\x12\x19.cloned.v1.GetTreeRequest\x1a\x1a.cloned.v1.GetTreeResponse\"\x04\xc8\xdb\x18\x01B6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
 
 var (
 	file_cloned_v1_cloned_proto_rawDescOnce sync.Once
@@ -5350,6 +5351,7 @@ func file_cloned_v1_cloned_proto_init() {
 	if File_cloned_v1_cloned_proto != nil {
 		return
 	}
+	file_cloned_v1_access_proto_init()
 	file_cloned_v1_cloned_proto_msgTypes[14].OneofWrappers = []any{
 		(*ResetCloneRequest_Snapshot)(nil),
 		(*ResetCloneRequest_Newest)(nil),

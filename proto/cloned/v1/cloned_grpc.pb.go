@@ -796,7 +796,7 @@ type GoldenServiceClient interface {
 	// ListSnapshots returns snapshots, newest first.
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
 	// DeleteSnapshot deletes a snapshot. Clones of it live on; its space is freed
-	// when the last of them has gone.
+	// when the last of them has gone. A golden's takes the role operator.
 	DeleteSnapshot(ctx context.Context, in *DeleteSnapshotRequest, opts ...grpc.CallOption) (*DeleteSnapshotResponse, error)
 }
 
@@ -917,7 +917,7 @@ type GoldenServiceServer interface {
 	// ListSnapshots returns snapshots, newest first.
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
 	// DeleteSnapshot deletes a snapshot. Clones of it live on; its space is freed
-	// when the last of them has gone.
+	// when the last of them has gone. A golden's takes the role operator.
 	DeleteSnapshot(context.Context, *DeleteSnapshotRequest) (*DeleteSnapshotResponse, error)
 	mustEmbedUnimplementedGoldenServiceServer()
 }
