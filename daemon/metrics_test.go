@@ -47,6 +47,7 @@ func (fakePlane) ListSnapshots(golden string) ([]state.Snapshot, error) {
 	return []state.Snapshot{{Created: madeAt}, {Created: madeAt.Add(-time.Hour)}}, nil
 }
 func (f fakePlane) Status(context.Context) control.Status { return f.status }
+func (f fakePlane) KeptBytes() int64                      { return 70 }
 func (f fakePlane) Usage(_ context.Context, name string) (storage.Usage, error) {
 	if name == "c" {
 		return storage.Usage{}, f.usageErr
@@ -119,12 +120,15 @@ cloned_pool_clones_bytes 200
 # HELP cloned_pool_free_bytes Free space of the storage pool.
 # TYPE cloned_pool_free_bytes gauge
 cloned_pool_free_bytes 400
+# HELP cloned_pool_kept_bytes Space that only what is kept for undo holds: what forgetting it all would free. Sampled about once a minute.
+# TYPE cloned_pool_kept_bytes gauge
+cloned_pool_kept_bytes 70
 # HELP cloned_pool_size_bytes Size of the storage pool.
 # TYPE cloned_pool_size_bytes gauge
 cloned_pool_size_bytes 1000
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "cloned_clone_restarts_total", "cloned_golden_snapshot_age_seconds",
-		"cloned_orphans", "cloned_orphan_alarm", "cloned_pool_clones_bytes", "cloned_pool_free_bytes", "cloned_pool_size_bytes"); err != nil {
+		"cloned_orphans", "cloned_orphan_alarm", "cloned_pool_clones_bytes", "cloned_pool_free_bytes", "cloned_pool_kept_bytes", "cloned_pool_size_bytes"); err != nil {
 		t.Error(err)
 	}
 	families, err := reg.Gather()

@@ -319,7 +319,12 @@ func TestForkOfSuspended(t *testing.T) {
 // with the reason, and leaves nothing.
 func TestParentDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	t.Run("for good", func(t *testing.T) { testParentDeleted(t, nil, 0) })
+	t.Run("kept", func(t *testing.T) { testParentDeleted(t, keeping, 1) })
+}
+
+func testParentDeleted(t *testing.T, tune func(*control.Config), kept int) {
+	r := newRig(t, tune)
 	r.golden("shop")
 	r.create("main")
 	var once sync.Once
@@ -331,11 +336,15 @@ func TestParentDeletedMeanwhile(t *testing.T) {
 		t.Errorf("fork: %v", err)
 	}
 	r.eventually("all gone", func() error {
-		if things := r.world.Things(); len(things) != 2 {
+		if things := r.world.Things(); len(things) != 2+kept { // the golden's volume and snapshot
 			return fmt.Errorf("left: %v", things)
 		}
 		return nil
 	})
+	if have := len(r.plane.DeletedClones(control.CloneFilter{})); have != kept {
+		t.Errorf("%d clones are kept", have)
+	}
+	r.atRest()
 }
 
 // TestForksAtOnce: many forks of one clone at the same time each have its state.

@@ -164,6 +164,7 @@ func (p *Plane) trimKept(ctx context.Context) {
 	}
 	all := p.keptStates(p.store.View())
 	if len(all) == 0 {
+		p.kept.Store(0)
 		return
 	}
 	if have, _ := p.space.sample(); have.Free < p.cfg.FloorBytes {
@@ -171,16 +172,24 @@ func (p *Plane) trimKept(ctx context.Context) {
 		return
 	}
 	var sum int64
+	over := false // and so is all that is older
 	for _, k := range all {
 		usage, err := p.cfg.Driver.Usage(ctx, k.volume())
 		if err != nil {
 			continue // it is being removed, or the next look will tell
 		}
-		if sum += usage.Unique; p.cfg.KeepBytes > 0 && sum > p.cfg.KeepBytes {
-			_ = p.forgetState(k, "what is kept takes more than its budget") // else the next look does
+		over = over || p.cfg.KeepBytes > 0 && sum+usage.Unique > p.cfg.KeepBytes
+		if over && p.forgetState(k, "what is kept takes more than its budget") == nil { // else the next look does
+			continue
 		}
+		sum += usage.Unique
 	}
+	p.kept.Store(sum)
 }
+
+// KeptBytes is what all that can be brought back held for itself at the last look,
+// in bytes: what forgetting it would free.
+func (p *Plane) KeptBytes() int64 { return p.kept.Load() }
 
 // forgetState has a kept state removed, unless it changed since it was looked
 // at, which is an error.

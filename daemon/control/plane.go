@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloned-db/cloned/database"
@@ -45,6 +46,7 @@ type Plane struct {
 	paths sync.Map // string → string
 
 	trimmed time.Time // when what is kept was last looked at; only a pass uses it
+	kept    atomic.Int64
 }
 
 // restartsAtOnce bounds Plane.restarts.

@@ -270,6 +270,64 @@ func TestKeptExpires(t *testing.T) {
 		}
 		r.atRest()
 	})
+	t.Run("space that one of them frees", func(t *testing.T) {
+		r := newRig(t, func(c *control.Config) { c.KeepFor, c.FloorBytes = time.Hour, 100 })
+		r.golden("shop")
+		r.keep("a", "b", "c")
+		r.world.SetFree(99)
+		r.world.OnCall("driver.Destroy", func() { r.world.SetFree(100) })
+		r.rest() // the pool's new state is seen
+		r.create("main")
+		r.stillKept("b", "c")
+		r.atRest()
+	})
+	t.Run("budget", func(t *testing.T) {
+		// Each takes ten bytes, and a later look finds what is there too much.
+		r := newRig(t, func(c *control.Config) { c.KeepFor = time.Hour })
+		r.golden("shop")
+		r.keep("a", "b")
+		c := r.create("main")
+		r.write(c, "ten  bytes")
+		_, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true})
+		r.must(err)
+		r.atRest()
+		r.tune = func(c *control.Config) { c.KeepFor, c.KeepBytes = time.Hour, 29 }
+		r.restart()
+		r.eventually("the oldest is forgotten", func() error {
+			if kept := r.plane.KeptBytes(); kept != 20 {
+				return fmt.Errorf("what is kept takes %d bytes", kept)
+			}
+			return nil
+		})
+		r.stillKept("b")
+		if c := r.get("main"); !c.IsKept(1) {
+			t.Errorf("what was kept last is forgotten: %+v", c.Kept)
+		}
+		r.atRest()
+	})
+}
+
+// keep makes clones of ten bytes and deletes them, one after the other.
+func (r *rig) keep(names ...string) {
+	r.t.Helper()
+	for _, name := range names {
+		r.write(r.create(name), "ten  bytes")
+		r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: name, Wait: true}))
+	}
+	r.atRest()
+}
+
+// stillKept holds which deleted clones can be brought back.
+func (r *rig) stillKept(want ...string) {
+	r.t.Helper()
+	var have []string
+	for _, c := range r.plane.DeletedClones(control.CloneFilter{}) {
+		have = append(have, c.Name)
+	}
+	slices.Sort(have)
+	if !slices.Equal(have, want) {
+		r.t.Errorf("kept: %v, want %v", have, want)
+	}
 }
 
 // TestKeptExpired: what expires is kept only if that was asked for.

@@ -175,6 +175,7 @@ func (d Driver) Usage(_ context.Context, id string) (u storage.Usage, err error)
 			return errs.New(errs.NotFound, "NOT_FOUND", "volume %s", id)
 		}
 		u.Logical = int64(len(w.volumes[id].content))
+		u.Unique = u.Logical
 		return nil
 	})
 }
