@@ -3,12 +3,14 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cloned-db/cloned/test/harness"
 )
@@ -17,7 +19,7 @@ import (
 // resets: its connections live on, what is taken is consistent, and in the end
 // nothing is left.
 func TestBranch(t *testing.T) {
-	each(t, func(t *testing.T, e *harness.Env) {
+	eachWith(t, "undo=24h", func(t *testing.T, e *harness.Env) {
 		e.Start()
 		e.GoldenFromDirectory("shop", scale(2_000))
 		main := e.Create("main")
@@ -52,10 +54,20 @@ func TestBranch(t *testing.T) {
 			t.Error("the parent's password opens the fork")
 		}
 
+		e.Ctl("label", "main", "team=billing")
+		e.Ctl("extend", "main", "3h")
+		before := e.Show("main")
+		closed := session(t, main.Endpoint.URL)
 		e.Ctl("reset", "main", "--to", "v1")
+		if err := closed(); !adminShutdown(err) {
+			t.Errorf("a connection that the reset closed was told: %v", err)
+		}
 		again := e.Show("main")
 		if again.Endpoint != main.Endpoint {
 			t.Errorf("the endpoint changed from %+v to %+v", main.Endpoint, again.Endpoint)
+		}
+		if again.Labels["team"] != "billing" || again.ExpireTime == "" || again.ExpireTime != before.ExpireTime {
+			t.Errorf("labels and lease are %v until %q, and were %v until %q", again.Labels, again.ExpireTime, before.Labels, before.ExpireTime)
 		}
 		if n := harness.QueryInt(t, main.Endpoint.URL, "SELECT count(*) FROM pg_tables WHERE tablename = 'migrated'"); n != 0 {
 			t.Error("the reset left a table that v1 has not")
@@ -71,8 +83,9 @@ func TestBranch(t *testing.T) {
 		steps(fork)
 		steps(old)
 		var tree []struct {
-			Name    string
-			Deleted bool
+			Name        string
+			Deleted     bool
+			UniqueBytes json.Number
 		}
 		if err := json.Unmarshal([]byte(e.Ctl("tree", "-o", "json")), &tree); err != nil {
 			t.Fatal(err)
@@ -80,19 +93,48 @@ func TestBranch(t *testing.T) {
 		var shown []string
 		for _, n := range tree {
 			shown = append(shown, fmt.Sprintf("%s %v", n.Name, n.Deleted))
+			if held, err := n.UniqueBytes.Int64(); n.Name == "main" && (err != nil || held == 0) {
+				t.Errorf("the deleted ancestor is said to hold %q bytes", n.UniqueBytes)
+			}
 		}
-		for _, want := range []string{"shop false", "main true", "v1 true", "fork false", "old false"} {
+		// As long as main can be brought back, so can its snapshot.
+		for _, want := range []string{"shop false", "main true", "v1 false", "fork false", "old false"} {
 			if !strings.Contains(strings.Join(shown, ", "), want) {
 				t.Errorf("the tree has no %q: %q", want, shown)
 			}
 		}
 		e.Ctl("suspend", "fork")
 		e.Create("fork-of-fork", "--from", "fork")
-		for _, name := range []string{"old", "fork", "fork-of-fork"} {
-			e.Ctl("rm", name)
-		}
+		e.Ctl("rm", "fork")
 		e.CheckNothingLeft()
+		e.Ctl("rm", "--now", "main", "old", "fork", "fork-of-fork")
+		e.CheckNothingLeft()
+		if kept := e.Deleted(); len(kept) > 0 {
+			t.Errorf("still kept: %v", kept)
+		}
 	})
+}
+
+// session opens a connection that waits in a statement; the function returns what
+// it is told in the end.
+func session(t *testing.T, url string) (ended func() error) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(t.Context(), "SELECT pg_sleep(3600)")
+		end <- errors.Join(err, conn.Close(context.WithoutCancel(t.Context())))
+	}()
+	return func() error { return <-end }
+}
+
+// adminShutdown says whether the server itself told why it closed the connection.
+func adminShutdown(err error) bool {
+	var told *pgconn.PgError
+	return errors.As(err, &told) && told.Code == "57P01" // "terminating connection due to administrator command"
 }
 
 // writer writes one transaction after the other over one connection.

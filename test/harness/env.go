@@ -215,6 +215,7 @@ func (e *Env) Ctl(args ...string) string {
 // Clone is what clonectl prints of a clone with -o json.
 type Clone struct {
 	ID, Name, Golden, Snapshot, Branch, Owner, State, Message string
+	ExpireTime                                                string
 	Generation                                                json.Number
 	Restarts, OOMKills                                        int
 	Labels                                                    map[string]string

@@ -31,6 +31,8 @@ type Server struct {
 	bin  string
 	cmd  *exec.Cmd
 	load *exec.Cmd
+	// loadLog is what the load has said.
+	loadLog bytes.Buffer
 }
 
 // BinDir is the directory of the host's newest PostgreSQL programs.
@@ -184,27 +186,31 @@ func Scale(n int) int {
 func (s *Server) StartLoad() {
 	s.t.Helper()
 	s.load = exec.Command(filepath.Join(s.bin, "pgbench"), "-n", "-c", "2", "-R", strconv.Itoa(Scale(50)), "-T", "3600", "-f", Repo(s.t, "scripts/shop/load.pgbench"), s.URL("shop"))
-	var out bytes.Buffer
-	s.load.Stdout, s.load.Stderr = &out, &out
+	s.loadLog.Reset()
+	s.load.Stdout, s.load.Stderr = &s.loadLog, &s.loadLog
 	if err := s.load.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	first := s.Int("shop", "SELECT count(*) FROM orders")
 	Eventually(s.t, 30*time.Second, "orders are placed", func() error {
 		if s.Int("shop", "SELECT count(*) FROM orders") == first {
-			return fmt.Errorf("no new order yet: %s", out.String())
+			return fmt.Errorf("no new order yet: %s", s.loadLog.String())
 		}
 		return nil
 	})
 }
 
-// StopLoad ends the load, if any runs.
+// StopLoad ends the load, if any runs, which must not have ended by itself: each
+// of its clients ends with its first error.
 func (s *Server) StopLoad() {
+	s.t.Helper()
 	if s.load == nil {
 		return
 	}
-	s.load.Process.Kill()
-	s.load.Wait()
+	killed := s.load.Process.Kill()
+	if err := s.load.Wait(); killed != nil || s.load.ProcessState.Exited() || strings.Contains(s.loadLog.String(), "aborted") {
+		s.t.Errorf("the load ended by itself: %v: %s", err, s.loadLog.String())
+	}
 	s.load = nil
 }
 
