@@ -22,7 +22,7 @@ func Check(ctx context.Context, cfg Config, w io.Writer) error {
 	wired := wiring{cfg: cfg, inst: inst, run: &command.Runner{}}
 	driver, driverErr := foresee(ctx, "storage driver", cfg.Storage.Driver, inst.Storage, wired.drivers())
 	runtime, runtimeErr := foresee(ctx, "container runtime", cfg.Runtime.Name, inst.Runtime, wired.runtimes())
-	_, groupErr := socketGroup(cfg.SocketGroup)
+	local, rights, localErr := cfg.local()
 	rows := []struct {
 		what, is string
 		err      error
@@ -32,7 +32,7 @@ func Check(ctx context.Context, cfg Config, w io.Writer) error {
 		{"storage driver", driver.Name + " (" + driver.Reason + ")", driverErr},
 		{"container runtime", runtime.Name + " (" + runtime.Reason + ")", runtimeErr},
 		{"listening on", fmt.Sprint(cfg.Listen), nil},
-		{"socket group", cfg.SocketGroup, groupErr},
+		{"unix socket", fmt.Sprintf("%v; %v", rights.mode, local), localErr},
 		{"metrics on", cfg.MetricsListen, nil},
 	}
 	var all error

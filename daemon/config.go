@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/internal/address"
 )
 
@@ -17,12 +18,13 @@ type Config struct {
 	StateDir string `yaml:"state_dir"`
 	// Listen are the addresses of the API: unix:///path, tcp://127.0.0.1:PORT.
 	// Default: unix:///run/cloned/cloned.sock for root,
-	// unix://$XDG_RUNTIME_DIR/cloned/cloned.sock otherwise. Whoever can open a
-	// connection to a TCP address of this host may use it.
+	// unix://$XDG_RUNTIME_DIR/cloned/cloned.sock otherwise. Who comes by TCP has to
+	// show a token.
 	Listen []string `yaml:"listen"`
-	// SocketGroup is the group whose members may use the unix sockets, besides
-	// root and the daemon's own user. Default: none.
-	SocketGroup string `yaml:"socket_group"`
+	// SocketGroup is the group that owns the unix sockets. Its members have the
+	// role user, unless access gives them another. Default: none.
+	SocketGroup string       `yaml:"socket_group"`
+	Access      AccessConfig `yaml:"access"`
 	// MetricsListen is where Prometheus finds /metrics, and supervisors
 	// /healthz and /readyz: host:port; empty for nowhere.
 	MetricsListen string `yaml:"metrics_listen"`
@@ -36,6 +38,14 @@ type Config struct {
 	// with what is there.
 	ReconcileInterval Duration  `yaml:"reconcile_interval"`
 	Log               LogConfig `yaml:"log"`
+}
+
+// AccessConfig gives users and groups of this host their roles, by name or number,
+// for the unix sockets. Of all that fit one, the highest holds. Root and the
+// daemon's own user are admin.
+type AccessConfig struct {
+	Users  map[string]auth.Role `yaml:"users"`
+	Groups map[string]auth.Role `yaml:"groups"`
 }
 
 // StorageConfig says where volumes live. With driver "auto" the best that
@@ -142,6 +152,7 @@ const (
 // directory or $XDG_RUNTIME_DIR has no default for what lies there.
 func DefaultConfig() Config {
 	cfg := Config{
+		Access:        AccessConfig{Users: map[string]auth.Role{}, Groups: map[string]auth.Role{}},
 		MetricsListen: "127.0.0.1:9877",
 		Storage:       StorageConfig{Driver: Auto},
 		Runtime:       RuntimeConfig{Name: Auto},

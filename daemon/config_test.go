@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/need"
 )
@@ -33,6 +34,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"bad address", "listen:\n  - unix:///s\n  - /s\n", `c.yaml: line 3, column 5: listen[1]: address "/s": must be unix:///`},
 		{"twice", "listen: ['unix:///s', 'unix:///s']\n", "is there twice"},
 		{"beyond loopback", "listen:\n- tcp://0.0.0.0:7432\n", `c.yaml: line 2, column 3: listen[0]: "tcp://0.0.0.0:7432" is not a loopback address`},
+		{"no such role", "access: {users: {alice: king}}\n", `"king" is none of viewer, user, operator, admin`},
+		{"no role", "access:\n  groups:\n    dev:\n", "access.groups.dev: must be a role"},
 		{"metrics", "metrics_listen: localhost\n", `"localhost" is not host:port`},
 		{"driver", "storage:\n  driver: lvm\n", `c.yaml: line 2, column 11: storage.driver: "lvm" is none of auto, zfs, btrfs, dir`},
 		{"runtime", "runtime: {name: podman}\n", `c.yaml: line 1, column 17: runtime.name: "podman" is none of auto, docker, process`},
@@ -72,6 +75,7 @@ func TestConfigReads(t *testing.T) {
 state_dir: /s
 listen: [unix:///run/x.sock, tcp://127.0.0.1:7432]
 socket_group: dba
+access: {users: {alice: operator}, groups: {dev: viewer}}
 metrics_listen: ""
 storage: {driver: btrfs, btrfs: {pool_size: 1.5GiB}}
 runtime: {name: docker, docker: {host: unix:///run/d.sock}}
@@ -85,6 +89,7 @@ log: {level: debug, format: json}
 	}
 	want := Config{
 		StateDir: "/s", Listen: []string{"unix:///run/x.sock", "tcp://127.0.0.1:7432"}, SocketGroup: "dba",
+		Access:  AccessConfig{Users: map[string]auth.Role{"alice": auth.Operator}, Groups: map[string]auth.Role{"dev": auth.Viewer}},
 		Storage: StorageConfig{Driver: "btrfs", Btrfs: BtrfsConfig{PoolSize: 3 << 29}},
 		Runtime: RuntimeConfig{Name: "docker", Docker: DockerConfig{Host: "unix:///run/d.sock"}},
 		Clones: ClonesConfig{Address: "::1", Ports: Ports{5000, 5001}, Max: 7, DefaultTTL: Duration(24 * time.Hour),
@@ -183,7 +188,7 @@ func checkKeys(t *testing.T, path string, of reflect.Type, shown map[string]any)
 		if !ok {
 			t.Errorf("the example does not show %s%s", path, key)
 		}
-		if nested, ok := value.(map[string]any); ok {
+		if nested, ok := value.(map[string]any); ok && field.Type.Kind() == reflect.Struct {
 			checkKeys(t, path+key+".", field.Type, nested)
 		}
 	}

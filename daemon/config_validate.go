@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/address"
 )
@@ -17,7 +18,7 @@ import (
 // machine.
 func (c Config) Validate() error {
 	checks := []func() error{
-		c.checkPaths, c.checkListen, c.checkMetrics, c.checkChoices, c.checkClones,
+		c.checkPaths, c.checkListen, c.checkAccess, c.checkMetrics, c.checkChoices, c.checkClones,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -71,6 +72,17 @@ func (c Config) checkListen() error {
 		}
 		if slices.Contains(c.Listen[:i], text) {
 			return errs.Fieldf(field, "%q is there twice", text)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkAccess() error {
+	for what, roles := range map[string]map[string]auth.Role{"users": c.Access.Users, "groups": c.Access.Groups} {
+		for name, role := range roles {
+			if role == auth.NoRole {
+				return errs.Fieldf("access."+what+"."+name, "must be a role: viewer, user, operator or admin")
+			}
 		}
 	}
 	return nil

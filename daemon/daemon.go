@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/command"
@@ -168,20 +169,20 @@ func (d *Daemon) openMetrics(ctx context.Context, reg *prometheus.Registry) (err
 }
 
 func (d *Daemon) openAPI(ctx context.Context) error {
-	group, err := socketGroup(d.cfg.SocketGroup)
+	local, rights, err := d.cfg.local()
 	if err != nil {
 		return err
 	}
-	who := newAccess(group)
+	who := &auth.Authenticator{Local: local, Tokens: auth.NewTokens(d.store)}
 	if d.server, err = newServer(d.log, who); err != nil {
 		return err
 	}
 	d.server.register(d.plane, d.log)
-	d.listeners, err = listenAll(ctx, d.cfg.Listen, group)
+	d.listeners, err = listenAll(ctx, d.cfg.Listen, rights)
 	for _, l := range d.listeners {
 		d.closers = append(d.closers, ignoreClosed(l.Close))
 	}
-	d.log.InfoContext(ctx, "listening", "addresses", d.cfg.Listen, "allowed", who.String())
+	d.log.InfoContext(ctx, "listening", "addresses", d.cfg.Listen, "socket", local.String())
 	return err
 }
 

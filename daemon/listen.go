@@ -7,35 +7,22 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/address"
 )
 
-// noGroup is the socket group when none is configured.
-const noGroup = -1
-
-// socketGroup returns the number of the configured group, or noGroup.
-func socketGroup(name string) (int, error) {
-	if name == "" {
-		return noGroup, nil
-	}
-	group, err := user.LookupGroup(name)
-	if err != nil {
-		group, err = user.LookupGroupId(name)
-	}
-	if err != nil {
-		return 0, errs.Fieldf("socket_group", "there is no group %q", name).WithHint("make it: groupadd --system %s", name)
-	}
-	return strconv.Atoi(group.Gid)
+// socketRights are those of the unix sockets.
+type socketRights struct {
+	mode fs.FileMode
+	// group owns them; noGroup for the daemon's own.
+	group int
 }
 
 // listenAll opens all addresses or none.
-func listenAll(ctx context.Context, addresses []string, group int) (listeners []net.Listener, err error) {
+func listenAll(ctx context.Context, addresses []string, rights socketRights) (listeners []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
@@ -49,7 +36,7 @@ func listenAll(ctx context.Context, addresses []string, group int) (listeners []
 		if err != nil {
 			return listeners, err
 		}
-		l, err := listen(ctx, addr, group)
+		l, err := listen(ctx, addr, rights)
 		if err != nil {
 			return listeners, err
 		}
@@ -58,9 +45,9 @@ func listenAll(ctx context.Context, addresses []string, group int) (listeners []
 	return listeners, nil
 }
 
-func listen(ctx context.Context, addr address.Address, group int) (net.Listener, error) {
+func listen(ctx context.Context, addr address.Address, rights socketRights) (net.Listener, error) {
 	if addr.Network == "unix" {
-		return listenUnix(ctx, addr, group)
+		return listenUnix(ctx, addr, rights)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr.Addr)
 	if err != nil {
@@ -73,10 +60,9 @@ func listen(ctx context.Context, addr address.Address, group int) (net.Listener,
 	return l, nil
 }
 
-// listenUnix opens a socket that only those connect to who may use the API.
-// It is made with the umask's rights, which let nobody else write, before it
-// gets its own; and each peer is checked besides.
-func listenUnix(ctx context.Context, addr address.Address, group int) (net.Listener, error) {
+// listenUnix opens a socket. It is made with the umask's rights, which let nobody
+// else write, before it gets its own; and each peer is checked besides.
+func listenUnix(ctx context.Context, addr address.Address, rights socketRights) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(addr.Addr), 0o755); err != nil {
 		return nil, cannotListen(addr, err)
 	}
@@ -87,12 +73,10 @@ func listenUnix(ctx context.Context, addr address.Address, group int) (net.Liste
 	if err != nil {
 		return nil, cannotListen(addr, err)
 	}
-	mode := fs.FileMode(0o600)
-	if group != noGroup {
-		mode = 0o660
-		err = os.Chown(addr.Addr, -1, group)
+	if rights.group != noGroup {
+		err = os.Chown(addr.Addr, -1, rights.group)
 	}
-	if err = errors.Join(err, os.Chmod(addr.Addr, mode)); err != nil {
+	if err = errors.Join(err, os.Chmod(addr.Addr, rights.mode)); err != nil {
 		return nil, errors.Join(cannotListen(addr, err), l.Close())
 	}
 	return l, nil

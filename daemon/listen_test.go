@@ -27,14 +27,14 @@ func openWay(t *testing.T, addr address.Address) {
 
 func TestListenUnix(t *testing.T) {
 	addr := address.Address{Network: "unix", Addr: filepath.Join(t.TempDir(), "made", "s")}
-	first, err := listen(t.Context(), addr, noGroup)
+	first, err := listen(t.Context(), addr, ownRights)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if mode := modeOf(t, addr.Addr).Perm(); mode != 0o600 {
 		t.Errorf("mode %v", mode)
 	}
-	if _, err := listen(t.Context(), addr, noGroup); !errs.Is(err, errs.Precondition) || !strings.Contains(err.Error(), "another program listens there") {
+	if _, err := listen(t.Context(), addr, ownRights); !errs.Is(err, errs.Precondition) || !strings.Contains(err.Error(), "another program listens there") {
 		t.Errorf("a second daemon: %v", err)
 	}
 	// As after kill -9: the file stays.
@@ -42,7 +42,7 @@ func TestListenUnix(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := listen(t.Context(), addr, noGroup)
+	again, err := listen(t.Context(), addr, ownRights)
 	if err != nil {
 		t.Fatalf("over a stale socket: %v", err)
 	}
@@ -52,7 +52,7 @@ func TestListenUnix(t *testing.T) {
 	if err := os.WriteFile(addr.Addr, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(t.Context(), addr, noGroup); !strings.Contains(errText(err), "is not a socket") {
+	if _, err := listen(t.Context(), addr, ownRights); !strings.Contains(errText(err), "is not a socket") {
 		t.Errorf("over a file: %v", err)
 	}
 	if data, err := os.ReadFile(addr.Addr); err != nil || string(data) != "precious" {
@@ -63,7 +63,7 @@ func TestListenUnix(t *testing.T) {
 func TestListenGroup(t *testing.T) {
 	need.Root(t)
 	addr := address.Address{Network: "unix", Addr: filepath.Join(t.TempDir(), "s")}
-	l, err := listen(t.Context(), addr, 4242)
+	l, err := listen(t.Context(), addr, socketRights{mode: 0o660, group: 4242})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,29 +85,15 @@ func TestListenAll(t *testing.T) {
 	}
 	defer taken.Close()
 	socket := filepath.Join(t.TempDir(), "s")
-	_, err = listenAll(t.Context(), []string{"unix://" + socket, "tcp://" + taken.Addr().String()}, noGroup)
+	_, err = listenAll(t.Context(), []string{"unix://" + socket, "tcp://" + taken.Addr().String()}, ownRights)
 	if !errs.Is(err, errs.Precondition) || errs.As(err).Hint == "" {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is left: %v", err)
 	}
-	if _, err := listen(t.Context(), address.Address{Network: "tcp", Addr: "0.0.0.0:0"}, noGroup); !errs.Is(err, errs.Invalid) {
+	if _, err := listen(t.Context(), address.Address{Network: "tcp", Addr: "0.0.0.0:0"}, ownRights); !errs.Is(err, errs.Invalid) {
 		t.Errorf("beyond loopback: %v", err)
-	}
-}
-
-func TestSocketGroup(t *testing.T) {
-	if gid, err := socketGroup(""); gid != noGroup || err != nil {
-		t.Errorf("none: %d, %v", gid, err)
-	}
-	for _, name := range []string{"root", "0"} {
-		if gid, err := socketGroup(name); gid != 0 || err != nil {
-			t.Errorf("%s: %d, %v", name, gid, err)
-		}
-	}
-	if _, err := socketGroup("no-such-group"); !errs.Is(err, errs.Invalid) || errs.As(err).Field != "socket_group" {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/errs/grpcstatus"
@@ -26,12 +27,13 @@ import (
 // requestIDKey is the metadata key that a request's ID travels by, both ways.
 const requestIDKey = "x-request-id"
 
-// rpc is what surrounds each call of the API: it gives the request its ID,
-// sees to it that the caller may make it, validates its message, survives a handler's panic, logs the outcome, and
-// turns errors into statuses.
+// rpc is what surrounds each call of the API: it gives the request its ID, finds
+// out who the caller is and sees to it that it may make the call, validates its
+// message, survives a handler's panic, logs the outcome, and turns errors into
+// statuses.
 type rpc struct {
 	log      *slog.Logger
-	access   access
+	auth     *auth.Authenticator
 	validate protovalidate.Validator
 	// stopping ends when the daemon stops: streams end with it, unary calls
 	// are let finish.
@@ -63,12 +65,20 @@ func (r *rpc) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerI
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(r.stopping, func() { cancel(errStopping()) })()
+		if p, ok := auth.From(ctx); ok && p.Proof != nil {
+			defer context.AfterFunc(p.Proof, func() { cancel(errProofEnded(p)) })()
+		}
 		err := handler(srv, &serverStream{ServerStream: stream, ctx: ctx, check: r.check})
 		if isContext(err) && ctx.Err() != nil {
 			return context.Cause(ctx) // which says more
 		}
 		return err
 	})
+}
+
+// errProofEnded is what a stream ends with whose caller may no longer call.
+func errProofEnded(p auth.Principal) error {
+	return auth.Unauthenticated("%s was deleted or has expired", p.Name).WithHint("ask the daemon's operator for another token")
 }
 
 // serverStream is a stream with our context, whose messages are validated.
@@ -93,7 +103,7 @@ func (r *rpc) call(ctx context.Context, method string, setHeader func(metadata.M
 	ctx = control.WithRequestID(ctx, id)
 	err := setHeader(metadata.Pairs(requestIDKey, id))
 	if err == nil {
-		err = r.access.check(ctx)
+		ctx, err = r.admit(ctx, method)
 	}
 	if err == nil {
 		err = survive(func() error { return handle(ctx) })
@@ -101,6 +111,28 @@ func (r *rpc) call(ctx context.Context, method string, setHeader func(metadata.M
 	st := grpcstatus.FromError(err, id)
 	r.logCall(ctx, method, time.Since(begin), st.Code(), err)
 	return st.Err()
+}
+
+// admit returns the context of a call whose caller may make it. A caller who
+// shows a token that is no good gets no further, whatever it calls.
+func (r *rpc) admit(ctx context.Context, method string) (context.Context, error) {
+	need, err := needs(method)
+	if err != nil {
+		return ctx, err
+	}
+	who, ok := auth.PeerOf(ctx)
+	if !ok {
+		return ctx, auth.Unauthenticated("the connection's other end is unknown")
+	}
+	bearer, err := auth.Bearer(ctx)
+	if err != nil || need == auth.NoRole && bearer == "" {
+		return ctx, err
+	}
+	p, err := r.auth.Authenticate(ctx, who, bearer)
+	if err != nil {
+		return ctx, err
+	}
+	return auth.With(ctx, p), permit(p, method, need)
 }
 
 // survive makes a handler's panic an error that carries the stack: one bad
@@ -123,7 +155,10 @@ func (r *rpc) logCall(ctx context.Context, method string, took time.Duration, co
 		slog.Duration("took", took),
 		slog.String("request", control.RequestID(ctx)),
 	}
-	if who, ok := peerOf(ctx); ok {
+	if p, ok := auth.From(ctx); ok {
+		attrs = append(attrs, slog.String("principal", p.Name))
+	}
+	if who, ok := auth.PeerOf(ctx); ok {
 		attrs = append(attrs, slog.Any("peer", who))
 	}
 	if err != nil {
@@ -145,7 +180,7 @@ func isContext(err error) bool {
 // reads says that a method changes nothing.
 func reads(method string) bool {
 	_, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	for _, verb := range []string{"Get", "List", "Watch", "Check", "ServerReflectionInfo"} {
+	for _, verb := range []string{"Get", "List", "Watch", "Check", "WhoAmI", "ServerReflectionInfo"} {
 		if strings.HasPrefix(name, verb) {
 			return true
 		}

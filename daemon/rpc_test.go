@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/cloned-db/cloned/client"
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/errs/grpcstatus"
@@ -88,16 +90,24 @@ func (l *logBuffer) lines(containing string) (found []string) {
 	return found
 }
 
-func startServer(t *testing.T, clones clonedv1.CloneServiceServer, gid int) (*server, address.Address, *logBuffer) {
+// own lets in this user and root, and nobody else.
+func own() *auth.Authenticator {
+	return &auth.Authenticator{Local: auth.Local{Own: uint32(os.Geteuid())}}
+}
+
+// ownRights are those of a socket for nobody else.
+var ownRights = socketRights{mode: 0o600, group: noGroup}
+
+func startServer(t *testing.T, clones clonedv1.CloneServiceServer, who *auth.Authenticator) (*server, address.Address, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
-	s, err := newServer(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), newAccess(gid))
+	s, err := newServer(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), who)
 	if err != nil {
 		t.Fatal(err)
 	}
 	clonedv1.RegisterCloneServiceServer(s.grpc, clones)
 	addr := address.Address{Network: "unix", Addr: filepath.Join(t.TempDir(), "s")}
-	l, err := listen(t.Context(), addr, gid)
+	l, err := listen(t.Context(), addr, ownRights)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +137,7 @@ func dial(t *testing.T, addr address.Address, opts ...client.Option) *client.Cli
 }
 
 func TestErrorsReachTheClient(t *testing.T) {
-	_, addr, log := startServer(t, &fakeClones{}, noGroup)
+	_, addr, log := startServer(t, &fakeClones{}, own())
 	c := dial(t, addr)
 
 	_, err := c.Clones.GetClone(t.Context(), &clonedv1.GetCloneRequest{Name: "missing"})
@@ -156,7 +166,7 @@ func TestErrorsReachTheClient(t *testing.T) {
 }
 
 func TestInvalidRequests(t *testing.T) {
-	_, addr, _ := startServer(t, &fakeClones{}, noGroup)
+	_, addr, _ := startServer(t, &fakeClones{}, own())
 	c := dial(t, addr)
 
 	for _, name := range []string{"", strings.Repeat("x", 64), "a/b", "..", "a@b", "a b", "Main", "zürich", "a;rm", "-a", "a-"} {
@@ -181,7 +191,7 @@ func TestInvalidRequests(t *testing.T) {
 
 func TestRequestID(t *testing.T) {
 	var inHandler string
-	_, addr, log := startServer(t, &fakeClones{seen: func(ctx context.Context) { inHandler = control.RequestID(ctx) }}, noGroup)
+	_, addr, log := startServer(t, &fakeClones{seen: func(ctx context.Context) { inHandler = control.RequestID(ctx) }}, own())
 	c := dial(t, addr)
 	for _, given := range []string{"job-17", "", "with space", strings.Repeat("x", 65), "a\nlevel=ERROR"} {
 		ctx := t.Context()
@@ -213,7 +223,7 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestLogLevels(t *testing.T) {
-	_, addr, log := startServer(t, &fakeClones{}, noGroup)
+	_, addr, log := startServer(t, &fakeClones{}, own())
 	c := dial(t, addr)
 	if _, err := c.Clones.GetClone(t.Context(), &clonedv1.GetCloneRequest{Name: "fine"}); err != nil {
 		t.Fatal(err)
@@ -232,7 +242,7 @@ func TestLogLevels(t *testing.T) {
 // TestShutdownEndsStreams: a watch would go on for ever, and hold the daemon.
 func TestShutdownEndsStreams(t *testing.T) {
 	fake := &fakeClones{watching: make(chan struct{})}
-	s, addr, _ := startServer(t, fake, noGroup)
+	s, addr, _ := startServer(t, fake, own())
 	c := dial(t, addr)
 	stream, err := c.Clones.WatchClones(t.Context(), &clonedv1.WatchClonesRequest{})
 	if err != nil {
@@ -249,7 +259,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 func TestShutdownLetsCallsFinish(t *testing.T) {
 	for _, patient := range []bool{true, false} {
 		fake := &fakeClones{watching: make(chan struct{}), release: make(chan struct{})}
-		s, addr, _ := startServer(t, fake, noGroup)
+		s, addr, _ := startServer(t, fake, own())
 		c := dial(t, addr)
 		answered := make(chan error, 1)
 		go func() {
@@ -275,7 +285,7 @@ func TestShutdownLetsCallsFinish(t *testing.T) {
 
 // TestReflection asks the server for its services, as grpcurl does.
 func TestReflection(t *testing.T) {
-	s, addr, _ := startServer(t, &fakeClones{}, noGroup)
+	s, addr, _ := startServer(t, &fakeClones{}, own())
 	conn, err := grpc.NewClient(addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -304,7 +314,7 @@ func TestReflection(t *testing.T) {
 }
 
 func TestServices(t *testing.T) {
-	s, err := newServer(slog.New(slog.DiscardHandler), newAccess(noGroup))
+	s, err := newServer(slog.New(slog.DiscardHandler), own())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
 )
@@ -27,6 +28,9 @@ const (
 	alivePing = 10 * time.Second
 )
 
+// maxHeader bounds what is read of a request before it is known who makes it.
+const maxHeader = 32 << 10
+
 // server is the API on the listeners.
 type server struct {
 	grpc   *grpc.Server
@@ -36,16 +40,17 @@ type server struct {
 }
 
 // newServer makes a server without services but those of gRPC itself.
-func newServer(log *slog.Logger, who access) (*server, error) {
+func newServer(log *slog.Logger, who *auth.Authenticator) (*server, error) {
 	validate, err := protovalidate.New()
 	if err != nil {
 		return nil, err
 	}
 	stopping, stop := context.WithCancel(context.Background())
-	around := &rpc{log: log, access: who, validate: validate, stopping: stopping}
+	around := &rpc{log: log, auth: who, validate: validate, stopping: stopping}
 	s := &server{
 		grpc: grpc.NewServer(
-			grpc.Creds(who),
+			grpc.Creds(auth.Transport{}),
+			grpc.MaxHeaderListSize(maxHeader),
 			grpc.UnaryInterceptor(around.unary),
 			grpc.StreamInterceptor(around.stream),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveEvery, Timeout: aliveWait}),

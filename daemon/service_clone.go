@@ -148,7 +148,12 @@ func (s *cloneService) UndoClone(ctx context.Context, req *clonedv1.UndoCloneReq
 }
 
 func (s *cloneService) HoldClone(req *clonedv1.HoldCloneRequest, stream grpc.ServerStreamingServer[clonedv1.HoldCloneResponse]) error {
-	return s.plane.HoldClone(stream.Context(), req.GetName(), func() error { return stream.Send(&clonedv1.HoldCloneResponse{}) })
+	ctx := stream.Context()
+	err := s.plane.HoldClone(ctx, req.GetName(), func() error { return stream.Send(&clonedv1.HoldCloneResponse{}) })
+	if cause := context.Cause(ctx); err == nil && !isContext(cause) { // it was not the holder who ended it
+		return cause
+	}
+	return err
 }
 
 func (s *cloneService) SnapshotClone(ctx context.Context, req *clonedv1.SnapshotCloneRequest) (*clonedv1.SnapshotCloneResponse, error) {

@@ -20,7 +20,7 @@ import (
 
 // version is that of the file's layout. It grows with each change that an
 // older cloned would misread.
-const version = 1
+const version = 2
 
 // Buckets. Each holds records by their key: 4 bytes of CRC-32C (big endian),
 // then JSON. Events are keyed by revision, 8 bytes big endian.
@@ -30,6 +30,7 @@ const (
 	bucketSnapshots = "snapshots"
 	bucketClones    = "clones"
 	bucketEvents    = "events"
+	bucketTokens    = "tokens"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -120,7 +121,7 @@ func migrate(db *bbolt.DB, path string) error {
 		return nil
 	}
 	return db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{bucketMeta, bucketGoldens, bucketSnapshots, bucketClones, bucketEvents} {
+		for _, name := range []string{bucketMeta, bucketGoldens, bucketSnapshots, bucketClones, bucketEvents, bucketTokens} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -190,6 +191,10 @@ func load(db *bbolt.DB) (*View, error) {
 			loadBucket(tx, bucketEvents, func(key string, e Event) bool {
 				v.events.Set(e.Revision, e)
 				return key == string(eventKey(e.Revision))
+			}),
+			loadBucket(tx, bucketTokens, func(key string, t Token) bool {
+				v.tokens.Set(key, t)
+				return key == t.ID
 			}),
 		)
 	})

@@ -267,10 +267,63 @@ func TestNewerVersion(t *testing.T) {
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
-	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte("2")) })
+	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte("99")) })
 	_, err := state.Open(path, state.Options{})
 	if e := errs.As(err); e.Kind != errs.Precondition || e.Reason != "STATE_NEWER" {
 		t.Errorf("open: %v", err)
+	}
+}
+
+// TestVersion1: a state from before there were tokens is brought up to date.
+func TestVersion1(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	put(t, s, &state.Clone{ID: "x", Name: "main", State: state.CloneReady})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bbolt.Tx) error {
+		return errors.Join(tx.DeleteBucket([]byte("tokens")), tx.Bucket([]byte("meta")).Put([]byte("version"), []byte("1")))
+	})
+	s = open(t, path)
+	if c, ok := s.View().CloneNamed("main"); !ok || c.Principal != "" || len(s.View().Tokens()) != 0 {
+		t.Errorf("got %+v, tokens %v", c, s.View().Tokens())
+	}
+	if err := s.Update(func(tx *state.Tx) error { tx.PutToken(&state.Token{ID: "t", Name: "ci"}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTokens: a token is there, after a reopening too, until it is dropped, and
+// what is read is the reader's own.
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	want := state.Token{
+		ID: "t", Name: "ci", Hash: []byte{1, 2}, Role: "user", Goldens: []string{"shop"},
+		Limits: state.Limits{Clones: 3, MaxTTL: time.Hour}, Created: time.Now().Round(0).UTC(), CreatedBy: "unix:root",
+	}
+	if err := s.Update(func(tx *state.Tx) error { tx.PutToken(&want); return nil }); err != nil || want.Revision == 0 {
+		t.Fatalf("revision %d: %v", want.Revision, err)
+	}
+	read, _ := s.View().Token("t")
+	read.Hash[0], read.Goldens[0] = 9, "other"
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, path)
+	for name, v := range map[string]*state.View{"before": s.View(), "after": again.View()} {
+		if got, ok := v.Token("t"); !ok || !reflect.DeepEqual(got, want) || len(v.Tokens()) != 1 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if err := again.Update(func(tx *state.Tx) error { tx.DropToken("t"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := again.View().Token("t"); ok {
+		t.Error("it is there after its drop")
 	}
 }
 

@@ -20,6 +20,7 @@ type View struct {
 	clones    *btree.Map[string, Clone]  // by ID, those being deleted too
 	names     *btree.Map[string, string] // name to ID, without those being deleted
 	events    *btree.Map[uint64, Event]
+	tokens    *btree.Map[string, Token] // by ID
 }
 
 func newView() *View {
@@ -31,6 +32,7 @@ func newView() *View {
 		clones:    new(btree.Map[string, Clone]),
 		names:     new(btree.Map[string, string]),
 		events:    new(btree.Map[uint64, Event]),
+		tokens:    new(btree.Map[string, Token]),
 	}
 }
 
@@ -40,7 +42,7 @@ func (v *View) fork() View {
 	return View{
 		revision: v.revision,
 		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(), states: v.states.Copy(),
-		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(),
+		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(),
 	}
 }
 

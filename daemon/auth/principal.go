@@ -66,6 +66,9 @@ type Principal struct {
 	// Goldens are those that it may use; empty for all.
 	Goldens []string
 	Limits  control.Limits
+	// Proof ends when what proved the name is no longer good, and with it the
+	// principal's streams; nil if it need not last as long as they do.
+	Proof context.Context
 }
 
 // Caller is the principal as the control plane knows it.

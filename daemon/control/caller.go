@@ -2,7 +2,8 @@ package control
 
 import (
 	"context"
-	"time"
+
+	"github.com/cloned-db/cloned/state"
 )
 
 // Caller is on whose behalf a request is made.
@@ -18,18 +19,8 @@ type Caller struct {
 	Limits  Limits
 }
 
-// Limits bound what a principal may have at one time; 0 is no bound.
-type Limits struct {
-	Clones int
-	// MemoryBytes is the sum of its clones' memory limits.
-	MemoryBytes int64
-	// DiskBytes is each clone's quota.
-	DiskBytes int64
-	// MaxTTL is the longest life that it may ask for.
-	MaxTTL time.Duration
-	// RequestsPerMinute is how often it may ask for a change.
-	RequestsPerMinute int
-}
+// Limits bound what a principal may have at one time.
+type Limits = state.Limits
 
 type callerKey struct{}
 

@@ -83,7 +83,11 @@ func FromError(err error, requestID string) *status.Status {
 		message = "internal error, request ID " + requestID
 		hint = "look for the request ID in the daemon's log"
 	}
-	st := status.New(codeOf[e.Kind], clean(message))
+	code := codeOf[e.Kind]
+	if e.Kind == errs.Denied && e.Reason == ReasonUnauthenticated {
+		code = codes.Unauthenticated
+	}
+	st := status.New(code, clean(message))
 	detailed, detailErr := st.WithDetails(details(e, message, hint, requestID)...)
 	if detailErr != nil {
 		return st

@@ -65,6 +65,15 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%v: %v, want %v", kind, got, want[kind])
 		}
 	}
+	for _, reason := range []string{ReasonUnauthenticated, "ROLE_NEEDED"} {
+		sent := FromError(errs.New(errs.Denied, reason, "m"), "")
+		if is := sent.Code() == codes.Unauthenticated; is != (reason == ReasonUnauthenticated) {
+			t.Errorf("%s: %v", reason, sent.Code())
+		}
+		if got := ToError(sent.Err()); !errs.Is(got, errs.Denied) || errs.As(got).Reason != reason {
+			t.Errorf("%s came back as %v", reason, got)
+		}
+	}
 }
 
 func TestDetails(t *testing.T) {
@@ -158,7 +167,7 @@ func TestForeignStatus(t *testing.T) {
 	}{
 		codes.Unavailable:     {errs.Unavailable, ReasonUnreachable, true},
 		codes.Unimplemented:   {errs.Precondition, ReasonUnimplemented, false},
-		codes.Unauthenticated: {errs.Denied, "DENIED", false},
+		codes.Unauthenticated: {errs.Denied, ReasonUnauthenticated, false},
 		codes.OutOfRange:      {errs.Invalid, "INVALID", false},
 		codes.Unknown:         {errs.Internal, "INTERNAL", false},
 	} {

@@ -26,6 +26,10 @@ const (
 	ReasonUnimplemented = "UNIMPLEMENTED"
 )
 
+// ReasonUnauthenticated is that of an errs.Denied for which the daemon does not
+// know who asks: its code is UNAUTHENTICATED, others' PERMISSION_DENIED.
+const ReasonUnauthenticated = "UNAUTHENTICATED"
+
 // kindOfCode is for statuses without our ErrorInfo.
 var kindOfCode = map[codes.Code]errs.Kind{
 	codes.InvalidArgument:    errs.Invalid,
@@ -109,6 +113,8 @@ func foreign(w *wire) *errs.Error {
 		reason, w.cause = ReasonDeadline, context.DeadlineExceeded
 	case codes.Unimplemented:
 		reason = ReasonUnimplemented
+	case codes.Unauthenticated:
+		reason = ReasonUnauthenticated
 	}
 	e := errs.New(kindOfCode[code], reason, "%w", w)
 	e.Retryable = code == codes.Unavailable || code == codes.Aborted || code == codes.DeadlineExceeded

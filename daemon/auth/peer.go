@@ -1,12 +1,14 @@
-package daemon
+package auth
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"slices"
+	"os/user"
 	"strconv"
 	"unsafe"
 
@@ -17,21 +19,31 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
-// Peer is who is at the other end of a connection, as the kernel says.
+// Peer is who is at the other end of a connection, as far as the connection
+// itself tells.
 type Peer struct {
 	credentials.CommonAuthInfo
-	// Local is true for a unix socket; the rest is set only then.
+	// Local is true for a unix socket; what follows up to TLS is set only then, by
+	// the kernel's word.
 	Local    bool
 	PID      int32
 	UID, GID uint32
 	// Groups are the process's supplementary groups when it connected.
 	Groups []uint32
+	// User is the user's name then, or its number if it has none.
+	User string
+	// TLS is set for an encrypted connection. Its VerifiedChains are those of the
+	// client's certificate, if it showed one.
+	TLS *tls.ConnectionState
 }
 
-// AuthType names the way in which the peer was identified.
+// AuthType names the way in which the peer is connected.
 func (p Peer) AuthType() string {
-	if p.Local {
+	switch {
+	case p.Local:
 		return "unix"
+	case p.TLS != nil:
+		return "tls"
 	}
 	return "tcp"
 }
@@ -39,50 +51,13 @@ func (p Peer) AuthType() string {
 // LogValue is the peer in a log.
 func (p Peer) LogValue() slog.Value {
 	if !p.Local {
-		return slog.StringValue("tcp")
+		return slog.StringValue(p.AuthType())
 	}
 	return slog.GroupValue(slog.Int("uid", int(p.UID)), slog.Int("pid", int(p.PID)))
 }
 
-// access decides who may use the API, and is the server's transport
-// credentials: connections stay as they are, for they never leave the host.
-type access struct {
-	// uid is the daemon's own.
-	uid uint32
-	// group may use it too, if hasGroup.
-	group    uint32
-	hasGroup bool
-}
-
-func newAccess(gid int) access {
-	return access{uid: uint32(os.Geteuid()), group: uint32(max(gid, 0)), hasGroup: gid >= 0}
-}
-
-// permits returns errs.Denied unless the peer may use the API. Whoever got
-// through to a loopback TCP address may: the operator asked for that.
-func (a access) permits(p Peer) error {
-	switch {
-	case !p.Local, p.UID == 0, p.UID == a.uid:
-		return nil
-	case a.hasGroup && (p.GID == a.group || slices.Contains(p.Groups, a.group)):
-		return nil
-	}
-	return errs.New(errs.Denied, "PEER_NOT_ALLOWED", "user %d may not use this daemon", p.UID).
-		WithHint("ask its operator to name one of your groups as socket_group, and log in again after a change of your groups")
-}
-
-// check is permits for the peer of a request. The handshake lets strangers in,
-// so that they get this answer and not merely a closed connection.
-func (a access) check(ctx context.Context) error {
-	who, ok := peerOf(ctx)
-	if !ok {
-		return errs.New(errs.Denied, "PEER_UNKNOWN", "the connection's other end is unknown")
-	}
-	return a.permits(who)
-}
-
-// peerOf returns who made a request.
-func peerOf(ctx context.Context) (Peer, bool) {
+// PeerOf returns who made a request.
+func PeerOf(ctx context.Context) (Peer, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return Peer{}, false
@@ -91,8 +66,13 @@ func peerOf(ctx context.Context) (Peer, bool) {
 	return who, ok
 }
 
+// Transport is the server's transport credentials: it finds out who connects,
+// and lets everybody in, so that who may do nothing is told so. Connections stay
+// as they are, for they never leave the host.
+type Transport struct{}
+
 // ServerHandshake finds out who connected.
-func (access) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (Transport) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	info := Peer{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity}}
 	socket, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -119,7 +99,24 @@ func (p *Peer) read(fd int) error {
 	if p.Groups, err = peerGroups(fd); err != nil {
 		return fmt.Errorf("asking for the groups of who connected: %w", err)
 	}
-	return nil
+	p.User, err = userName(p.UID)
+	return err
+}
+
+// userName is looked up once a connection, for it takes a look at a file. What
+// can't be looked up is an error: a principal must not have now one name and now
+// another.
+func userName(uid uint32) (string, error) {
+	number := strconv.FormatUint(uint64(uid), 10)
+	u, err := user.LookupId(number)
+	var unknown user.UnknownUserIdError
+	switch {
+	case err == nil:
+		return u.Username, nil
+	case errors.As(err, &unknown), errors.Is(err, fs.ErrNotExist): // a host may have no list of users
+		return number, nil
+	}
+	return "", fmt.Errorf("looking up user %s: %w", number, err)
 }
 
 // peerGroups has to call the kernel itself: x/sys has the option's number but
@@ -142,26 +139,17 @@ func peerGroups(fd int) ([]uint32, error) {
 }
 
 // ClientHandshake is not ours: these are credentials of a server.
-func (access) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (Transport) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errs.New(errs.Internal, "NOT_A_CLIENT", "credentials of a server used by a client")
 }
 
 // Info describes the credentials.
-func (access) Info() credentials.ProtocolInfo {
+func (Transport) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "peer"}
 }
 
 // Clone returns a copy.
-func (a access) Clone() credentials.TransportCredentials { return a }
+func (t Transport) Clone() credentials.TransportCredentials { return t }
 
 // OverrideServerName does nothing, for there are no names.
-func (access) OverrideServerName(string) error { return nil }
-
-// String describes who may use the API, for the log.
-func (a access) String() string {
-	who := "root, user " + strconv.Itoa(int(a.uid))
-	if a.hasGroup {
-		who += ", group " + strconv.Itoa(int(a.group))
-	}
-	return who
-}
+func (Transport) OverrideServerName(string) error { return nil }
