@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cloned-db/cloned/daemon/control"
@@ -93,11 +95,12 @@ func progressToProto(p control.Progress) *clonedv1.RefreshProgress {
 	return &clonedv1.RefreshProgress{Phase: p.Phase, Message: p.Message, DoneBytes: p.Done, TotalBytes: p.Total}
 }
 
-// cloneCount is how many clones descend from each golden and snapshot.
+// cloneCount is how many clones that the caller sees descend from each golden and
+// snapshot.
 type cloneCount struct{ golden, snapshot map[string]int32 }
 
-func countClones(plane *control.Plane) (cloneCount, error) {
-	clones, _, err := plane.ListClones(control.CloneFilter{}, 0, "")
+func countClones(ctx context.Context, plane *control.Plane) (cloneCount, error) {
+	clones, _, err := plane.ListClones(ctx, control.CloneFilter{}, 0, "")
 	count := cloneCount{golden: map[string]int32{}, snapshot: map[string]int32{}}
 	for _, c := range clones {
 		count.golden[c.Golden]++

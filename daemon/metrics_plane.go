@@ -20,9 +20,9 @@ const scrapeTimeout = 5 * time.Second
 
 // planeView is what the collector reads of the control plane.
 type planeView interface {
-	ListClones(f control.CloneFilter, pageSize int, pageToken string) ([]state.Clone, string, error)
-	ListGoldens() []state.Golden
-	ListSnapshots(golden string) ([]state.Snapshot, error)
+	ListClones(ctx context.Context, f control.CloneFilter, pageSize int, pageToken string) ([]state.Clone, string, error)
+	ListGoldens(ctx context.Context) []state.Golden
+	ListSnapshots(ctx context.Context, golden string) ([]state.Snapshot, error)
 	Status(ctx context.Context) control.Status
 	Usage(ctx context.Context, name string) (storage.Usage, error)
 	KeptBytes() int64
@@ -68,12 +68,12 @@ func (c *planeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	goldens := c.plane.ListGoldens()
-	c.collectGoldens(goldens, gauge)
-	c.collectClones(goldens, gauge)
-
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
+	goldens := c.plane.ListGoldens(ctx)
+	c.collectGoldens(ctx, goldens, gauge)
+	c.collectClones(ctx, goldens, gauge)
+
 	status := c.plane.Status(ctx)
 	gauge(c.degraded, float64(len(status.Degraded)))
 	gauge(c.poolFloor, float64(status.FloorBytes))
@@ -85,9 +85,9 @@ func (c *planeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (c *planeCollector) collectGoldens(goldens []state.Golden, gauge func(*prometheus.Desc, float64, ...string)) {
+func (c *planeCollector) collectGoldens(ctx context.Context, goldens []state.Golden, gauge func(*prometheus.Desc, float64, ...string)) {
 	for _, golden := range goldens {
-		snapshots, err := c.plane.ListSnapshots(golden.Name)
+		snapshots, err := c.plane.ListSnapshots(ctx, golden.Name)
 		if err == nil && len(snapshots) > 0 {
 			gauge(c.age, c.now().Sub(snapshots[0].Created).Seconds(), golden.Name)
 		}
@@ -96,8 +96,8 @@ func (c *planeCollector) collectGoldens(goldens []state.Golden, gauge func(*prom
 
 // collectClones reports every state of every golden, so that no series vanishes
 // when its last clone does.
-func (c *planeCollector) collectClones(goldens []state.Golden, gauge func(*prometheus.Desc, float64, ...string)) {
-	clones, _, err := c.plane.ListClones(control.CloneFilter{}, 0, "")
+func (c *planeCollector) collectClones(ctx context.Context, goldens []state.Golden, gauge func(*prometheus.Desc, float64, ...string)) {
+	clones, _, err := c.plane.ListClones(ctx, control.CloneFilter{}, 0, "")
 	if err != nil {
 		c.log.Error("listing clones for metrics", "error", err)
 		return
@@ -141,7 +141,7 @@ func (c *planeCollector) sample(ctx context.Context) {
 }
 
 func (c *planeCollector) sampleOnce(ctx context.Context) {
-	clones, _, err := c.plane.ListClones(control.CloneFilter{}, 0, "")
+	clones, _, err := c.plane.ListClones(ctx, control.CloneFilter{}, 0, "")
 	if err != nil {
 		c.log.WarnContext(ctx, "measuring the clones' usage", "error", err)
 		return

@@ -32,15 +32,17 @@ type fakePlane struct {
 
 var madeAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func (fakePlane) ListClones(control.CloneFilter, int, string) ([]state.Clone, string, error) {
+func (fakePlane) ListClones(context.Context, control.CloneFilter, int, string) ([]state.Clone, string, error) {
 	return []state.Clone{
 		{Name: "a", Golden: "shop", State: state.CloneReady},
 		{Name: "b", Golden: "shop", State: state.CloneReady},
 		{Name: "c", Golden: "shop", State: state.CloneFailed},
 	}, "", nil
 }
-func (fakePlane) ListGoldens() []state.Golden { return []state.Golden{{Name: "shop"}, {Name: "empty"}} }
-func (fakePlane) ListSnapshots(golden string) ([]state.Snapshot, error) {
+func (fakePlane) ListGoldens(context.Context) []state.Golden {
+	return []state.Golden{{Name: "shop"}, {Name: "empty"}}
+}
+func (fakePlane) ListSnapshots(_ context.Context, golden string) ([]state.Snapshot, error) {
 	if golden == "empty" {
 		return nil, nil
 	}

@@ -37,7 +37,7 @@ func (d *Daemon) watchdog(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			d.plane.ListGoldens()
+			d.plane.ListGoldens(ctx)
 			if err := notify(systemd.SdNotifyWatchdog); err != nil {
 				return err
 			}

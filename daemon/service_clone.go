@@ -24,15 +24,15 @@ type cloneService struct {
 	log   *slog.Logger
 }
 
-func (s *cloneService) plain(c state.Clone) *clonedv1.Clone {
+func (s *cloneService) plain(ctx context.Context, c state.Clone) *clonedv1.Clone {
 	if s.plane.IsHeld(c.ID) {
 		c.Expires = time.Time{}
 	}
-	return cloneToProto(c, s.plane.Endpoint(c))
+	return cloneToProto(c, s.plane.Endpoint(ctx, c))
 }
 
-func (s *cloneService) full(c state.Clone) *clonedv1.Clone {
-	return withCredentials(s.plain(c), c, s.plane.Endpoint(c))
+func (s *cloneService) full(ctx context.Context, c state.Clone) *clonedv1.Clone {
+	return withCredentials(s.plain(ctx, c), c, s.plane.Endpoint(ctx, c))
 }
 
 func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateCloneRequest) (*clonedv1.CreateCloneResponse, error) {
@@ -44,15 +44,15 @@ func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateClon
 	if err != nil {
 		return nil, err
 	}
-	return &clonedv1.CreateCloneResponse{Clone: s.full(c), Created: created}, nil
+	return &clonedv1.CreateCloneResponse{Clone: s.full(ctx, c), Created: created}, nil
 }
 
 func (s *cloneService) GetClone(ctx context.Context, req *clonedv1.GetCloneRequest) (*clonedv1.GetCloneResponse, error) {
-	c, err := s.plane.GetClone(req.GetName())
+	c, err := s.plane.GetClone(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	msg := s.full(c)
+	msg := s.full(ctx, c)
 	usage, err := s.plane.Usage(ctx, c.Name)
 	if err != nil {
 		// As while its volume is being made: no reason to know nothing of the clone.
@@ -63,11 +63,11 @@ func (s *cloneService) GetClone(ctx context.Context, req *clonedv1.GetCloneReque
 	return &clonedv1.GetCloneResponse{Clone: msg}, nil
 }
 
-func (s *cloneService) ListClones(_ context.Context, req *clonedv1.ListClonesRequest) (*clonedv1.ListClonesResponse, error) {
+func (s *cloneService) ListClones(ctx context.Context, req *clonedv1.ListClonesRequest) (*clonedv1.ListClonesResponse, error) {
 	if req.GetFilter().GetState() == clonedv1.CloneState_CLONE_STATE_DELETING {
 		resp := &clonedv1.ListClonesResponse{}
-		for _, c := range s.plane.DeletedClones(filterFromProto(req.GetFilter())) {
-			resp.Clones = append(resp.Clones, s.plain(c))
+		for _, c := range s.plane.DeletedClones(ctx, filterFromProto(req.GetFilter())) {
+			resp.Clones = append(resp.Clones, s.plain(ctx, c))
 		}
 		return resp, nil
 	}
@@ -75,13 +75,13 @@ func (s *cloneService) ListClones(_ context.Context, req *clonedv1.ListClonesReq
 	if size == 0 {
 		size = defaultPage
 	}
-	clones, next, err := s.plane.ListClones(filterFromProto(req.GetFilter()), size, req.GetPageToken())
+	clones, next, err := s.plane.ListClones(ctx, filterFromProto(req.GetFilter()), size, req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
 	resp := &clonedv1.ListClonesResponse{NextPageToken: next}
 	for _, c := range clones {
-		resp.Clones = append(resp.Clones, s.plain(c))
+		resp.Clones = append(resp.Clones, s.plain(ctx, c))
 	}
 	return resp, nil
 }
@@ -110,7 +110,7 @@ func (s *cloneService) UpdateClone(ctx context.Context, req *clonedv1.UpdateClon
 	if err != nil {
 		return nil, err
 	}
-	return &clonedv1.UpdateCloneResponse{Clone: s.plain(c)}, nil
+	return &clonedv1.UpdateCloneResponse{Clone: s.plain(ctx, c)}, nil
 }
 
 func (s *cloneService) ResetClone(ctx context.Context, req *clonedv1.ResetCloneRequest) (*clonedv1.ResetCloneResponse, error) {
@@ -121,7 +121,7 @@ func (s *cloneService) ResetClone(ctx context.Context, req *clonedv1.ResetCloneR
 	if err != nil {
 		return nil, err
 	}
-	return &clonedv1.ResetCloneResponse{Clone: s.full(c)}, nil
+	return &clonedv1.ResetCloneResponse{Clone: s.full(ctx, c)}, nil
 }
 
 func (s *cloneService) GetChanges(ctx context.Context, req *clonedv1.GetChangesRequest) (*clonedv1.GetChangesResponse, error) {
@@ -144,7 +144,7 @@ func (s *cloneService) UndoClone(ctx context.Context, req *clonedv1.UndoCloneReq
 	if err != nil {
 		return nil, err
 	}
-	return &clonedv1.UndoCloneResponse{Clone: s.full(c)}, nil
+	return &clonedv1.UndoCloneResponse{Clone: s.full(ctx, c)}, nil
 }
 
 func (s *cloneService) HoldClone(req *clonedv1.HoldCloneRequest, stream grpc.ServerStreamingServer[clonedv1.HoldCloneResponse]) error {
@@ -169,18 +169,18 @@ func (s *cloneService) SnapshotClone(ctx context.Context, req *clonedv1.Snapshot
 }
 
 func (s *cloneService) GetLineage(ctx context.Context, req *clonedv1.GetLineageRequest) (*clonedv1.GetLineageResponse, error) {
-	snapshots, err := s.plane.Lineage(req.GetName())
+	snapshots, err := s.plane.Lineage(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	count, err := countClones(s.plane)
+	count, err := countClones(ctx, s.plane)
 	if err != nil {
 		return nil, err
 	}
 	resp := &clonedv1.GetLineageResponse{}
 	for _, snapshot := range snapshots {
 		msg := snapshotToProto(snapshot, count)
-		msg.Clone = s.plane.CloneName(snapshot.Clone)
+		msg.Clone = s.plane.CloneName(ctx, snapshot.Clone)
 		if req.GetUsage() {
 			if usage, err := s.plane.SnapshotUsage(ctx, snapshot.ID); err == nil { // else it is just being removed
 				msg.UniqueBytes = &usage.Unique
@@ -196,7 +196,7 @@ func (s *cloneService) SuspendClone(ctx context.Context, req *clonedv1.SuspendCl
 	if err != nil {
 		return nil, err
 	}
-	return &clonedv1.SuspendCloneResponse{Clone: s.plain(c)}, nil
+	return &clonedv1.SuspendCloneResponse{Clone: s.plain(ctx, c)}, nil
 }
 
 func (s *cloneService) ResumeClone(ctx context.Context, req *clonedv1.ResumeCloneRequest) (*clonedv1.ResumeCloneResponse, error) {
@@ -204,7 +204,7 @@ func (s *cloneService) ResumeClone(ctx context.Context, req *clonedv1.ResumeClon
 	if err != nil {
 		return nil, err
 	}
-	return &clonedv1.ResumeCloneResponse{Clone: s.full(c)}, nil
+	return &clonedv1.ResumeCloneResponse{Clone: s.full(ctx, c)}, nil
 }
 
 func (s *cloneService) DeleteClone(ctx context.Context, req *clonedv1.DeleteCloneRequest) (*clonedv1.DeleteCloneResponse, error) {
@@ -230,7 +230,7 @@ func (s *cloneService) WatchClones(req *clonedv1.WatchClonesRequest, stream grpc
 		if event.Type == control.EventDelete {
 			kind = clonedv1.EventType_EVENT_TYPE_DELETE
 		}
-		msg := &clonedv1.WatchClonesResponse{Revision: event.Revision, Type: kind, Clone: s.plain(event.Clone)}
+		msg := &clonedv1.WatchClonesResponse{Revision: event.Revision, Type: kind, Clone: s.plain(ctx, event.Clone)}
 		if err := stream.Send(msg); err != nil {
 			return err
 		}

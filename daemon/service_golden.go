@@ -57,12 +57,12 @@ func report(send func(*clonedv1.RefreshProgress) error) func(control.Progress) {
 	}
 }
 
-func (s *goldenService) GetGolden(_ context.Context, req *clonedv1.GetGoldenRequest) (*clonedv1.GetGoldenResponse, error) {
-	golden, snapshots, err := s.plane.GetGolden(req.GetName())
+func (s *goldenService) GetGolden(ctx context.Context, req *clonedv1.GetGoldenRequest) (*clonedv1.GetGoldenResponse, error) {
+	golden, snapshots, err := s.plane.GetGolden(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	count, err := countClones(s.plane)
+	count, err := countClones(ctx, s.plane)
 	if err != nil {
 		return nil, err
 	}
@@ -71,14 +71,14 @@ func (s *goldenService) GetGolden(_ context.Context, req *clonedv1.GetGoldenRequ
 	}, nil
 }
 
-func (s *goldenService) ListGoldens(context.Context, *clonedv1.ListGoldensRequest) (*clonedv1.ListGoldensResponse, error) {
-	count, err := countClones(s.plane)
+func (s *goldenService) ListGoldens(ctx context.Context, _ *clonedv1.ListGoldensRequest) (*clonedv1.ListGoldensResponse, error) {
+	count, err := countClones(ctx, s.plane)
 	if err != nil {
 		return nil, err
 	}
 	resp := &clonedv1.ListGoldensResponse{}
-	for _, golden := range s.plane.ListGoldens() {
-		snapshots, err := s.plane.ListSnapshots(golden.Name)
+	for _, golden := range s.plane.ListGoldens(ctx) {
+		snapshots, err := s.plane.ListSnapshots(ctx, golden.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -91,12 +91,12 @@ func (s *goldenService) DeleteGolden(ctx context.Context, req *clonedv1.DeleteGo
 	return &clonedv1.DeleteGoldenResponse{}, s.plane.DeleteGolden(ctx, req.GetName())
 }
 
-func (s *goldenService) ListSnapshots(_ context.Context, req *clonedv1.ListSnapshotsRequest) (*clonedv1.ListSnapshotsResponse, error) {
-	snapshots, err := s.plane.ListSnapshots(req.GetGolden())
+func (s *goldenService) ListSnapshots(ctx context.Context, req *clonedv1.ListSnapshotsRequest) (*clonedv1.ListSnapshotsResponse, error) {
+	snapshots, err := s.plane.ListSnapshots(ctx, req.GetGolden())
 	if err != nil {
 		return nil, err
 	}
-	count, err := countClones(s.plane)
+	count, err := countClones(ctx, s.plane)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 func branchCases(clone func(*rig)) []crashCase {
 	reads := func(name, content string) func(*rig) error {
 		return func(r *rig) error {
-			c, err := r.plane.GetClone(name)
+			c, err := r.plane.GetClone(r.ctx(), name)
 			switch {
 			case err != nil:
 				return err
@@ -40,7 +40,7 @@ func branchCases(clone func(*rig)) []crashCase {
 	}
 	absent := func(name string) func(*rig) error {
 		return func(r *rig) error {
-			if _, err := r.plane.GetClone(name); !errs.Is(err, errs.NotFound) {
+			if _, err := r.plane.GetClone(r.ctx(), name); !errs.Is(err, errs.NotFound) {
 				return fmt.Errorf("get %s: %w", name, err)
 			}
 			return nil
@@ -131,7 +131,7 @@ func branchCases(clone func(*rig)) []crashCase {
 // ownSnapshots are the names of a clone's own snapshots.
 func (r *rig) ownSnapshots(name string) []string {
 	r.t.Helper()
-	list, err := r.plane.Lineage(name)
+	list, err := r.plane.Lineage(r.ctx(), name)
 	r.must(err)
 	var names []string
 	for _, s := range list {
@@ -181,7 +181,7 @@ func TestLineage(t *testing.T) {
 	if r.read(b) != "a2" || b.Golden != "shop" || b.Snapshot != a2.ID {
 		t.Errorf("the fork reads %q and is %+v", r.read(b), b)
 	}
-	if _, err := r.world.Read(b.Port, r.plane.Endpoint(r.get("a")).Password); err == nil {
+	if _, err := r.world.Read(b.Port, r.plane.Endpoint(r.ctx(), r.get("a")).Password); err == nil {
 		t.Error("the parent's password opens the fork")
 	}
 	r.write(b, "b1")
@@ -190,7 +190,7 @@ func TestLineage(t *testing.T) {
 	r.write(c, "c1")
 
 	ids := func(name string) []string {
-		list, err := r.plane.Lineage(name)
+		list, err := r.plane.Lineage(r.ctx(), name)
 		r.must(err)
 		var out []string
 		for _, s := range list {
@@ -341,7 +341,7 @@ func testParentDeleted(t *testing.T, tune func(*control.Config), kept int) {
 		}
 		return nil
 	})
-	if have := len(r.plane.DeletedClones(control.CloneFilter{})); have != kept {
+	if have := len(r.plane.DeletedClones(r.ctx(), control.CloneFilter{})); have != kept {
 		t.Errorf("%d clones are kept", have)
 	}
 	r.atRest()

@@ -77,16 +77,16 @@ func (p *Plane) stateNow(ctx context.Context, name, since string) (c state.Clone
 	p.setRefreshing(id, true)
 	err = p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) (err error) {
-			var ok bool
-			if c, ok = tx.CloneNamed(name); !ok {
-				return errClone(name)
+			who := caller(ctx)
+			if c, err = who.toChange(&tx.View, name); err != nil {
+				return err
 			}
 			if c.State != state.CloneReady {
 				return errs.New(errs.Precondition, "NOT_READY", "clone %s is %s, and has to run to say what its files are", name, c.State).
 					WithHint("clonectl resume %s", name)
 			}
 			ref := cmp.Or(since, c.Snapshot)
-			if from, err = inLineage(&tx.View, c, ref); err != nil {
+			if from, err = inLineage(&tx.View, who, c, ref); err != nil {
 				return err
 			}
 			if until, err = p.planSnapshot(tx, &c, id); err != nil {

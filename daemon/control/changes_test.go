@@ -67,7 +67,7 @@ func TestChanges(t *testing.T) {
 		if err != nil || len(nodes) != 5 { // golden, snapshot, main, v1, fork
 			t.Errorf("meanwhile the tree is %+v, %v", nodes, err)
 		}
-		if list, err := r.plane.Lineage("main"); err != nil || len(list) != 2 {
+		if list, err := r.plane.Lineage(r.ctx(), "main"); err != nil || len(list) != 2 {
 			t.Errorf("meanwhile the lineage is %+v, %v", list, err)
 		}
 	})

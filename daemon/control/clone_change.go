@@ -17,12 +17,12 @@ var errUnchanged = errors.New("nothing to change")
 // changeClone changes the record of a clone by name and tells those who wait.
 // What change refuses, it returns as an error; errUnchanged is passed on with
 // the clone.
-func (p *Plane) changeClone(name string, change func(*state.Tx, *state.Clone) error) (out state.Clone, err error) {
+func (p *Plane) changeClone(ctx context.Context, name string, change func(*state.Tx, *state.Clone) error) (out state.Clone, err error) {
 	err = p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
-			c, ok := tx.CloneNamed(name)
-			if !ok {
-				return errClone(name)
+			c, err := caller(ctx).toChange(&tx.View, name)
+			if err != nil {
+				return err
 			}
 			out = c
 			if err := change(tx, &c); err != nil {
@@ -46,7 +46,7 @@ func (p *Plane) UpdateClone(ctx context.Context, name string, u CloneUpdate) (st
 			return state.Clone{}, err
 		}
 	}
-	c, err := p.changeClone(name, func(_ *state.Tx, c *state.Clone) error {
+	c, err := p.changeClone(ctx, name, func(_ *state.Tx, c *state.Clone) error {
 		if u.Revision != 0 && u.Revision != c.Revision {
 			return errs.New(errs.Conflict, "REVISION", "clone %s has revision %d by now, not %d", name, c.Revision, u.Revision).
 				WithHint("read it again and repeat the change")
@@ -114,7 +114,7 @@ func (p *Plane) ResumeClone(ctx context.Context, name string, newPort bool) (sta
 		c.Message, c.Failures, c.NextRestart = "", 0, time.Time{}
 		return nil
 	})
-	switch now, ok := p.store.View().CloneNamed(name); {
+	switch now, ok := p.store.View().Clone(id); {
 	case port == 0:
 	case ok && now.Port == port:
 		p.ports.release(old, now.ID)
@@ -127,7 +127,7 @@ func (p *Plane) ResumeClone(ctx context.Context, name string, newPort bool) (sta
 // portToResume returns another port for a clone whose own is taken by something
 // else, or 0 if it can keep its own; and its ID.
 func (p *Plane) portToResume(ctx context.Context, name string, newPort bool) (id string, port int, err error) {
-	c, err := p.GetClone(name)
+	c, err := p.GetClone(ctx, name)
 	if err != nil || c.State == state.CloneReady || c.Next != 0 || c.Generation == 0 {
 		return c.ID, 0, err // it runs, or can't be resumed now
 	}
@@ -164,7 +164,7 @@ func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, 
 	}
 	var generation int64
 	change := func(tx *state.Tx, c *state.Clone) error {
-		s, err := p.resetTo(tx, *c, req)
+		s, err := p.resetTo(tx, caller(ctx), *c, req)
 		switch {
 		case err != nil:
 			return err
@@ -198,7 +198,7 @@ func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, 
 
 // resetTo is the snapshot that a reset goes back to. The clone's own origin can
 // be hidden: it is there as long as the clone is.
-func (p *Plane) resetTo(tx *state.Tx, c state.Clone, req ResetRequest) (state.Snapshot, error) {
+func (p *Plane) resetTo(tx *state.Tx, who Caller, c state.Clone, req ResetRequest) (state.Snapshot, error) {
 	v := &tx.View
 	switch {
 	case req.Newest && req.Snapshot != "":
@@ -206,11 +206,11 @@ func (p *Plane) resetTo(tx *state.Tx, c state.Clone, req ResetRequest) (state.Sn
 	case req.Clone != "" && (req.Newest || req.Snapshot != ""):
 		return state.Snapshot{}, errs.Fieldf("clone", "can't be given together with newest or snapshot")
 	case req.Clone != "":
-		return p.stateOf(tx, c, req.Clone)
+		return p.stateOf(tx, who, c, req.Clone)
 	case req.Newest:
-		return chooseSnapshot(v, c.Golden, "")
+		return chooseSnapshot(v, who, c.Golden, "")
 	case req.Snapshot != "" && req.Snapshot != c.Snapshot:
-		return inLineage(v, c, req.Snapshot)
+		return inLineage(v, who, c, req.Snapshot)
 	}
 	s, ok := v.Snapshot(c.Snapshot)
 	if !ok {
@@ -221,11 +221,11 @@ func (p *Plane) resetTo(tx *state.Tx, c state.Clone, req ResetRequest) (state.Sn
 
 // stateOf has a snapshot taken of a clone's present state, for another clone of
 // the same golden to take over.
-func (p *Plane) stateOf(tx *state.Tx, c state.Clone, name string) (s state.Snapshot, err error) {
-	from, ok := tx.CloneNamed(name)
+func (p *Plane) stateOf(tx *state.Tx, who Caller, c state.Clone, name string) (s state.Snapshot, err error) {
+	from, err := who.clone(&tx.View, name)
 	switch {
-	case !ok:
-		return s, errClone(name)
+	case err != nil:
+		return s, err
 	case from.ID == c.ID:
 		return s, errs.Fieldf("clone", "%s can't take over its own state", name)
 	case from.Golden != c.Golden:
@@ -244,7 +244,7 @@ func (p *Plane) stateOf(tx *state.Tx, c state.Clone, name string) (s state.Snaps
 // there is something to wait for.
 func (p *Plane) ask(ctx context.Context, name, op string, u until, change func(*state.Tx, *state.Clone) error) (state.Clone, error) {
 	began := p.now()
-	c, err := p.GetClone(name)
+	c, err := p.GetClone(ctx, name)
 	if err != nil {
 		return state.Clone{}, err
 	}
@@ -260,7 +260,7 @@ func (p *Plane) ask(ctx context.Context, name, op string, u until, change func(*
 		})
 		defer p.waiters.drop(key, done)
 	}
-	c, err = p.changeClone(name, func(tx *state.Tx, c *state.Clone) error {
+	c, err = p.changeClone(ctx, name, func(tx *state.Tx, c *state.Clone) error {
 		if c.ID != id {
 			return errDeleted()
 		}

@@ -38,7 +38,7 @@ func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clo
 	key := cloneKey(c.ID)
 	done := p.waiters.add(key, untilGeneration(1))
 	err = p.step(stepCommitRequest, func() error {
-		return p.store.Update(func(tx *state.Tx) error { return p.record(tx, &c, req) })
+		return p.store.Update(func(tx *state.Tx) error { return p.record(tx, caller(ctx), &c, req) })
 	})
 	if err != nil {
 		p.waiters.drop(key, done)
@@ -140,13 +140,18 @@ func (req CreateRequest) spec() string {
 const reasonSame = "SAME_REQUEST"
 
 // nameTaken says whether a clone stands in a request's way; an error of reason
-// SAME_REQUEST if it is the very one that is asked for.
-func nameTaken(v *state.View, req CreateRequest) (state.Clone, error) {
+// SAME_REQUEST if it is the very one that is asked for. Of a clone that is not
+// there for the caller it tells that the name is taken, and no more.
+func nameTaken(v *state.View, who Caller, req CreateRequest) (state.Clone, error) {
 	c, ok := v.CloneNamed(req.Name)
 	switch {
-	case !ok || replaceable(c):
+	case !ok:
 		return c, nil
-	case c.Spec == req.spec():
+	case !who.sees(c):
+		return c, errs.New(errs.Exists, "NAME_TAKEN", "the name %s is taken", req.Name).WithHint("choose another name")
+	case replaceable(c) && who.changes(c):
+		return c, nil
+	case c.Spec == req.spec() && (c.Principal == who.Principal || c.Principal == "" && who.Change):
 		return c, errs.New(errs.Exists, reasonSame, "clone %s exists", c.Name)
 	default:
 		return c, errs.New(errs.Exists, "NAME_TAKEN", "a clone named %s exists and was asked for differently (golden %s, branch %q, owner %q)", c.Name, c.Golden, c.Branch, c.Owner).
@@ -162,7 +167,7 @@ func replaceable(c state.Clone) bool {
 // sameClone returns the clone that the same request made, once it is ready if
 // the request waits.
 func (p *Plane) sameClone(ctx context.Context, req CreateRequest) (state.Clone, bool, error) {
-	c, err := nameTaken(p.store.View(), req)
+	c, err := nameTaken(p.store.View(), caller(ctx), req)
 	switch {
 	case err == nil:
 		return state.Clone{}, false, nil
@@ -193,7 +198,7 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	if _, _, err := chooseOrigin(p.store.View(), req); err != nil {
+	if _, _, err := chooseOrigin(p.store.View(), caller(ctx), req); err != nil {
 		return state.Clone{}, err
 	}
 	if err := p.room(ctx, 0); err != nil {
@@ -219,8 +224,8 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 
 // record writes a new clone's record, after looking once more at what may have
 // changed since it was admitted.
-func (p *Plane) record(tx *state.Tx, c *state.Clone, req CreateRequest) error {
-	old, err := nameTaken(&tx.View, req)
+func (p *Plane) record(tx *state.Tx, who Caller, c *state.Clone, req CreateRequest) error {
+	old, err := nameTaken(&tx.View, who, req)
 	if err != nil {
 		return err
 	}
@@ -230,7 +235,7 @@ func (p *Plane) record(tx *state.Tx, c *state.Clone, req CreateRequest) error {
 	if err := p.checkCount(tx); err != nil {
 		return err
 	}
-	parent, s, err := chooseOrigin(&tx.View, req)
+	parent, s, err := chooseOrigin(&tx.View, who, req)
 	if err == nil && s.ID == "" {
 		if s, err = p.planSnapshot(tx, &parent, newID()); err == nil {
 			s.For = c.ID
@@ -268,17 +273,17 @@ func checkOrigin(req CreateRequest) error {
 
 // chooseOrigin returns the snapshot that a clone is to be made from. It is empty
 // for the present state of parent, the clone to fork.
-func chooseOrigin(v *state.View, req CreateRequest) (parent state.Clone, s state.Snapshot, err error) {
+func chooseOrigin(v *state.View, who Caller, req CreateRequest) (parent state.Clone, s state.Snapshot, err error) {
 	if req.From == "" {
-		s, err = chooseSnapshot(v, req.Golden, req.Snapshot)
+		s, err = chooseSnapshot(v, who, req.Golden, req.Snapshot)
 		return state.Clone{}, s, err
 	}
-	parent, ok := v.CloneNamed(req.From)
+	parent, err = who.clone(v, req.From)
 	switch {
-	case !ok:
-		return parent, s, errClone(req.From)
+	case err != nil:
+		return parent, s, err
 	case req.Snapshot != "":
-		s, err = inLineage(v, parent, req.Snapshot)
+		s, err = inLineage(v, who, parent, req.Snapshot)
 	case parent.Generation == 0 || parent.State == state.CloneFailed:
 		err = errBusy(parent)
 	}
@@ -286,10 +291,9 @@ func chooseOrigin(v *state.View, req CreateRequest) (parent state.Clone, s state
 }
 
 // chooseSnapshot returns the golden's snapshot of the ID, or its newest for "".
-func chooseSnapshot(v *state.View, golden, id string) (state.Snapshot, error) {
-	g, ok := v.Golden(golden)
-	if !ok || !g.Published {
-		return state.Snapshot{}, errGolden(golden)
+func chooseSnapshot(v *state.View, who Caller, golden, id string) (state.Snapshot, error) {
+	if _, err := who.golden(v, golden); err != nil {
+		return state.Snapshot{}, err
 	}
 	if id == "" {
 		if s, ok := v.NewestSnapshot(golden); ok {
@@ -300,7 +304,7 @@ func chooseSnapshot(v *state.View, golden, id string) (state.Snapshot, error) {
 	}
 	s, ok := v.Snapshot(id)
 	switch {
-	case !ok || s.Golden != golden || s.State == state.SnapshotDeleting:
+	case !ok || s.Golden != golden || s.State == state.SnapshotDeleting || !who.seesSnapshot(v, s):
 		return state.Snapshot{}, errSnapshot(id)
 	case s.State != state.SnapshotReady:
 		return state.Snapshot{}, errs.New(errs.Precondition, "NOT_PREPARED", "snapshot %s is still being prepared", id)

@@ -16,7 +16,7 @@ import (
 // of a clone that was deleted and is kept.
 func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
 	began, name := p.now(), req.Name
-	c, err := p.GetClone(name)
+	c, err := p.GetClone(ctx, name)
 	if errs.Is(err, errs.NotFound) && req.Now {
 		return p.forgetDeleted(ctx, name, req.Wait)
 	}
@@ -26,7 +26,7 @@ func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
 	key, id := cloneKey(c.ID), c.ID
 	done := p.waiters.add(key, untilGone)
 	defer p.waiters.drop(key, done)
-	c, err = p.changeClone(name, func(tx *state.Tx, c *state.Clone) error {
+	c, err = p.changeClone(ctx, name, func(tx *state.Tx, c *state.Clone) error {
 		if c.ID != id {
 			return errClone(name) // what was asked for is gone; another has its name
 		}
@@ -48,11 +48,11 @@ func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
 
 // forgetDeleted gives up all that is kept of deleted clones of a name.
 func (p *Plane) forgetDeleted(ctx context.Context, name string, wait bool) error {
-	dead, ok := p.lastDeleted(name)
+	dead, ok := p.lastDeleted(caller(ctx), name)
 	if !ok {
 		return errClone(name)
 	}
-	for ; ok; dead, ok = p.lastDeleted(name) {
+	for ; ok; dead, ok = p.lastDeleted(caller(ctx), name) {
 		k := keptState{clone: dead}
 		key := cloneKey(dead.ID)
 		done := p.waiters.add(key, untilForgotten(k))
@@ -83,9 +83,10 @@ func (p *Plane) DeleteClones(ctx context.Context, f CloneFilter, now bool) (dele
 	var gone []state.Clone
 	err = p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
-			for c := range tx.ClonesByName("") {
+			who := caller(ctx)
+			for c := range who.byName(&tx.View, "") {
 				switch {
-				case !f.matches(c):
+				case !f.matches(c) || !who.changes(c):
 				case c.Protect:
 					skipped = append(skipped, c.Name)
 				default:

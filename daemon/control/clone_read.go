@@ -10,23 +10,19 @@ import (
 )
 
 // GetClone returns the clone of the name; errs.NotFound if there is none.
-func (p *Plane) GetClone(name string) (state.Clone, error) {
-	c, ok := p.store.View().CloneNamed(name)
-	if !ok {
-		return state.Clone{}, errClone(name)
-	}
-	return c, nil
+func (p *Plane) GetClone(ctx context.Context, name string) (state.Clone, error) {
+	return caller(ctx).clone(p.store.View(), name)
 }
 
 // ListClones returns clones by name, at most pageSize (0: all), and the token
 // of the next page, empty after the last.
-func (p *Plane) ListClones(f CloneFilter, pageSize int, pageToken string) (clones []state.Clone, next string, err error) {
+func (p *Plane) ListClones(ctx context.Context, f CloneFilter, pageSize int, pageToken string) (clones []state.Clone, next string, err error) {
 	if pageSize < 0 {
 		return nil, "", errs.Fieldf("page_size", "%d must not be negative", pageSize)
 	}
 	// A token is the last name of the page before: pages stay whole when clones
 	// come and go between them.
-	for c := range p.store.View().ClonesByName(pageToken) {
+	for c := range caller(ctx).byName(p.store.View(), pageToken) {
 		if !f.matches(c) {
 			continue
 		}
@@ -54,7 +50,7 @@ func (f CloneFilter) matches(c state.Clone) bool {
 
 // Logs writes the log of the clone's database; arguments as container.Runtime.Logs.
 func (p *Plane) Logs(ctx context.Context, name string, tail int, follow bool, w io.Writer) error {
-	c, err := p.GetClone(name)
+	c, err := p.GetClone(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -71,7 +67,7 @@ func (p *Plane) Logs(ctx context.Context, name string, tail int, follow bool, w 
 
 // Usage says what a clone's volume takes.
 func (p *Plane) Usage(ctx context.Context, name string) (storage.Usage, error) {
-	c, err := p.GetClone(name)
+	c, err := p.GetClone(ctx, name)
 	if err != nil {
 		return storage.Usage{}, err
 	}

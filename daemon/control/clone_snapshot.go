@@ -32,9 +32,9 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 	var c state.Clone
 	err = p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
-			var ok bool
-			if c, ok = tx.CloneNamed(req.Clone); !ok {
-				return errClone(req.Clone)
+			var err error
+			if c, err = caller(ctx).toChange(&tx.View, req.Clone); err != nil {
+				return err
 			}
 			if s, err = snapshotNamed(&tx.View, c, req); err != nil {
 				return err

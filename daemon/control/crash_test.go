@@ -33,7 +33,7 @@ func crashCases() []crashCase {
 	request := control.CreateRequest{Name: "main", Golden: "shop"}
 	is := func(want state.CloneState, content string) func(*rig) error {
 		return func(r *rig) error {
-			c, err := r.plane.GetClone("main")
+			c, err := r.plane.GetClone(r.ctx(), "main")
 			switch {
 			case err != nil:
 				return err
@@ -46,7 +46,7 @@ func crashCases() []crashCase {
 		}
 	}
 	gone := func(r *rig) error {
-		if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {
+		if _, err := r.plane.GetClone(r.ctx(), "main"); !errs.Is(err, errs.NotFound) {
 			return fmt.Errorf("get: %w", err)
 		}
 		return nil
@@ -55,7 +55,7 @@ func crashCases() []crashCase {
 	snapshots := func(golden string, n int) func(*rig) error {
 		return func(r *rig) error {
 			// A snapshot whose publication was not answered is there all the same.
-			if list, err := r.plane.ListSnapshots(golden); err != nil || len(list) < n || len(list) > n+1 {
+			if list, err := r.plane.ListSnapshots(r.ctx(), golden); err != nil || len(list) < n || len(list) > n+1 {
 				return fmt.Errorf("there are %d snapshots: %w", len(list), err)
 			}
 			return nil
@@ -74,7 +74,7 @@ func crashCases() []crashCase {
 			}
 			var outcome error
 			r.eventually("created", func() error {
-				c, err := r.plane.GetClone("main")
+				c, err := r.plane.GetClone(r.ctx(), "main")
 				if err == nil && c.State == state.CloneFailed {
 					outcome = errInjected
 				} else if err == nil && c.State != state.CloneReady {
@@ -148,7 +148,7 @@ func crashCases() []crashCase {
 		}, func(r *rig) error {
 			return unless(r.plane.DeleteGolden(r.ctx(), "new"), errs.NotFound)
 		}, func(r *rig) error {
-			if _, _, err := r.plane.GetGolden("new"); !errs.Is(err, errs.NotFound) {
+			if _, _, err := r.plane.GetGolden(r.ctx(), "new"); !errs.Is(err, errs.NotFound) {
 				return fmt.Errorf("get: %w", err)
 			}
 			return nil
@@ -158,7 +158,7 @@ func crashCases() []crashCase {
 				r.t.Fatal(err)
 			}
 		}, func(r *rig) error {
-			list, err := r.plane.ListSnapshots("shop")
+			list, err := r.plane.ListSnapshots(r.ctx(), "shop")
 			if err != nil || len(list) == 1 {
 				return err
 			}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -16,9 +17,9 @@ func (p *Plane) password(clone string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Endpoint says how a user reaches the clone. It is empty if the clone's golden
-// is not known.
-func (p *Plane) Endpoint(c state.Clone) Endpoint {
+// Endpoint says how a user reaches the clone, with its password if the caller is
+// given that. It is empty if the clone's golden is not known.
+func (p *Plane) Endpoint(ctx context.Context, c state.Clone) Endpoint {
 	g := c.Generation
 	if g == 0 {
 		g = c.Next
@@ -28,6 +29,9 @@ func (p *Plane) Endpoint(c state.Clone) Endpoint {
 		return Endpoint{}
 	}
 	t := l.target
+	if !caller(ctx).reveals(c) {
+		t.Password = ""
+	}
 	return Endpoint{
 		Addr: t.Addr, Port: t.Port, Role: t.Role, Password: t.Password,
 		Database: t.Database, URL: l.engine.ConnectionURL(t),

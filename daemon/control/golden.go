@@ -15,7 +15,7 @@ import (
 // CreateGolden makes a golden and its first snapshot. If that fails, or ctx
 // ends, nothing is left of either.
 func (p *Plane) CreateGolden(ctx context.Context, req CreateGoldenRequest, progress func(Progress)) (state.Golden, state.Snapshot, error) {
-	g, err := p.checkGolden(req)
+	g, err := p.checkGolden(caller(ctx), req)
 	if err != nil {
 		return state.Golden{}, state.Snapshot{}, err
 	}
@@ -55,16 +55,20 @@ func goldenTaken(v *state.View, name string) error {
 }
 
 // checkGolden validates a request without touching anything.
-func (p *Plane) checkGolden(req CreateGoldenRequest) (state.Golden, error) {
+func (p *Plane) checkGolden(who Caller, req CreateGoldenRequest) (state.Golden, error) {
 	g := state.Golden{Name: req.Name, Engine: req.Engine, Source: req.Source, Options: req.Options, Created: p.now().Round(0)}
 	if err := checkName("name", g.Name); err != nil {
 		return g, err
+	}
+	if !who.uses(g.Name) {
+		return g, errs.New(errs.Denied, "GOLDEN_NOT_ALLOWED", "%s may use the goldens %s only", who.Principal, strings.Join(who.Goldens, ", ")).
+			WithHint("give it one of these names")
 	}
 	if err := p.checkSource(&g.Source); err != nil {
 		return g, err
 	}
 	if database.SourceKind(g.Source.Kind) == database.SourceClone {
-		if err := p.inherit(&g, req); err != nil {
+		if err := p.inherit(who, &g, req); err != nil {
 			return g, err
 		}
 	}
@@ -141,21 +145,21 @@ func (p *Plane) RefreshGolden(ctx context.Context, name string, progress func(Pr
 	if err := p.open(ctx); err != nil {
 		return state.Snapshot{}, err
 	}
-	g, err := refreshable(p.store.View(), name)
+	g, err := refreshable(p.store.View(), caller(ctx), name)
 	if err != nil {
 		return state.Snapshot{}, err
 	}
 	return p.refresh(ctx, g, progress, func(tx *state.Tx) error {
-		_, err := refreshable(&tx.View, name)
+		_, err := refreshable(&tx.View, caller(ctx), name)
 		return err
 	})
 }
 
-func refreshable(v *state.View, name string) (state.Golden, error) {
-	g, ok := v.Golden(name)
+func refreshable(v *state.View, who Caller, name string) (state.Golden, error) {
+	g, err := who.golden(v, name)
 	switch {
-	case !ok || !g.Published:
-		return g, errGolden(name)
+	case err != nil:
+		return g, err
 	case g.Source.Kind == "":
 		return g, errs.New(errs.Precondition, "SOURCE_UNKNOWN", "golden %s was adopted, and where its data comes from is not known", name).
 			WithHint("make a new golden from the source, and delete this one when its clones have gone")
@@ -170,20 +174,21 @@ func refreshable(v *state.View, name string) (state.Golden, error) {
 }
 
 // GetGolden returns a golden and its snapshots, newest first.
-func (p *Plane) GetGolden(name string) (state.Golden, []state.Snapshot, error) {
+func (p *Plane) GetGolden(ctx context.Context, name string) (state.Golden, []state.Snapshot, error) {
 	view := p.store.View()
-	g, ok := view.Golden(name)
-	if !ok || !g.Published {
-		return state.Golden{}, nil, errGolden(name)
+	g, err := caller(ctx).golden(view, name)
+	if err != nil {
+		return state.Golden{}, nil, err
 	}
 	return g, readySnapshots(view, name), nil
 }
 
 // ListGoldens returns the goldens by name.
-func (p *Plane) ListGoldens() []state.Golden {
+func (p *Plane) ListGoldens(ctx context.Context) []state.Golden {
 	var out []state.Golden
+	who := caller(ctx)
 	for _, g := range p.store.View().Goldens() {
-		if g.Published {
+		if g.Published && who.uses(g.Name) {
 			out = append(out, g)
 		}
 	}
@@ -201,8 +206,8 @@ func (p *Plane) DeleteGolden(ctx context.Context, name string) error {
 	var forgotten []state.Clone // that could have been brought back
 	err := p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
-			if g, ok := tx.Golden(name); !ok || !g.Published {
-				return errGolden(name)
+			if _, err := caller(ctx).golden(&tx.View, name); err != nil {
+				return err
 			}
 			var clones []string
 			for c := range tx.ClonesByName("") {

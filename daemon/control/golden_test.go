@@ -33,7 +33,7 @@ func TestRefresh(t *testing.T) {
 	if err := r.plane.DeleteSnapshot(r.ctx(), first.ID); err != nil {
 		t.Fatal(err)
 	}
-	if list, _ := r.plane.ListSnapshots("shop"); len(list) != 1 {
+	if list, _ := r.plane.ListSnapshots(r.ctx(), "shop"); len(list) != 1 {
 		t.Errorf("there are %d snapshots", len(list))
 	}
 	// A hidden snapshot can be reset to as long as a clone of it lives.
@@ -94,7 +94,7 @@ func TestCancelledRefreshLeavesNothing(t *testing.T) {
 	if left := r.world.Things(); len(left) > 0 {
 		t.Errorf("left %v", left)
 	}
-	if _, _, err := r.plane.GetGolden("shop"); !errs.Is(err, errs.NotFound) {
+	if _, _, err := r.plane.GetGolden(r.ctx(), "shop"); !errs.Is(err, errs.NotFound) {
 		t.Errorf("the golden: %v", err)
 	}
 	r.world.Fail("engine.Prepare", nil)
@@ -139,7 +139,7 @@ func TestFailedRefreshLeavesNothing(t *testing.T) {
 			if err := try(); !errs.Is(err, errs.Exhausted) || errs.As(err).Phase == "" {
 				t.Errorf("%s with %s: %v in phase %q", what, call, err, errs.As(err).Phase)
 			}
-			if left := r.world.Things(); len(left) != 2 || len(r.plane.ListGoldens()) != 1 {
+			if left := r.world.Things(); len(left) != 2 || len(r.plane.ListGoldens(r.ctx())) != 1 {
 				t.Errorf("%s with %s: left %v", what, call, left)
 			}
 		}

@@ -17,7 +17,7 @@ const HoldGrace = time.Minute
 // lease. It returns nil when ctx has ended, and errs.NotFound when the clone was
 // deleted.
 func (p *Plane) HoldClone(ctx context.Context, name string, held func() error) error {
-	c, err := p.GetClone(name)
+	c, err := caller(ctx).toChange(p.store.View(), name)
 	if err != nil {
 		return err
 	}

@@ -162,7 +162,7 @@ func TestPages(t *testing.T) {
 	list := func(f control.CloneFilter, size int) (pages string) {
 		token := ""
 		for {
-			page, next, err := r.plane.ListClones(f, size, token)
+			page, next, err := r.plane.ListClones(r.ctx(), f, size, token)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,7 +210,7 @@ func TestAdopt(t *testing.T) {
 	r.golden("shop")
 	c := r.create("main")
 	r.write(c, "mine")
-	password := r.plane.Endpoint(c).Password
+	password := r.plane.Endpoint(r.ctx(), c).Password
 	// Suspended in its first generation, with a newer one kept: nothing tells
 	// which of them is the present one.
 	_, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true})
@@ -243,7 +243,7 @@ func TestAdopt(t *testing.T) {
 	if got, err = r.plane.UndoClone(r.ctx(), got.Name, 0); err != nil || r.read(got) != "mine" {
 		t.Fatalf("the generation that was suspended: %+v, %v", got, err)
 	}
-	if r.plane.Endpoint(got).Password != password {
+	if r.plane.Endpoint(r.ctx(), got).Password != password {
 		t.Error("the password has changed")
 	}
 	if _, err := r.plane.RefreshGolden(r.ctx(), got.Golden, nil); errs.As(err).Reason != "SOURCE_UNKNOWN" {

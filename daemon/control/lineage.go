@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"slices"
 
 	"github.com/cloned-db/cloned/errs"
@@ -10,20 +11,20 @@ import (
 // Lineage returns the snapshots that a clone can be reset to and forked from,
 // newest first: its own, those that its present generation descends from, and
 // those of its golden.
-func (p *Plane) Lineage(name string) ([]state.Snapshot, error) {
-	view := p.store.View()
-	c, ok := view.CloneNamed(name)
-	if !ok {
-		return nil, errClone(name)
+func (p *Plane) Lineage(ctx context.Context, name string) ([]state.Snapshot, error) {
+	view, who := p.store.View(), caller(ctx)
+	c, err := who.clone(view, name)
+	if err != nil {
+		return nil, err
 	}
-	return lineage(view, c), nil
+	return lineage(view, who, c), nil
 }
 
-func lineage(v *state.View, c state.Clone) []state.Snapshot {
+func lineage(v *state.View, who Caller, c state.Clone) []state.Snapshot {
 	var out []state.Snapshot
 	seen := map[string]bool{}
 	add := func(s state.Snapshot) {
-		if !seen[s.ID] {
+		if !seen[s.ID] && who.seesSnapshot(v, s) {
 			seen[s.ID] = true
 			out = append(out, s)
 		}
@@ -55,8 +56,8 @@ func lineage(v *state.View, c state.Clone) []state.Snapshot {
 // inLineage returns the snapshot of a clone's lineage that a user means: the
 // clone's own of that name, else the one of that ID, which may be one that is not
 // shown.
-func inLineage(v *state.View, c state.Clone, ref string) (state.Snapshot, error) {
-	all := lineage(v, c)
+func inLineage(v *state.View, who Caller, c state.Clone, ref string) (state.Snapshot, error) {
+	all := lineage(v, who, c)
 	for _, s := range all {
 		if s.Clone == c.ID && s.Name == ref {
 			return s, nil
@@ -72,7 +73,7 @@ func inLineage(v *state.View, c state.Clone, ref string) (state.Snapshot, error)
 			return s, nil
 		}
 	}
-	if s, ok := v.Snapshot(ref); ok && s.State == state.SnapshotReady {
+	if s, ok := v.Snapshot(ref); ok && s.State == state.SnapshotReady && who.seesSnapshot(v, s) {
 		return state.Snapshot{}, errs.New(errs.Precondition, "NOT_IN_LINEAGE", "snapshot %s is none that clone %s descends from", ref, c.Name).
 			WithHint("clonectl log %s shows those it does", c.Name)
 	}
@@ -81,9 +82,9 @@ func inLineage(v *state.View, c state.Clone, ref string) (state.Snapshot, error)
 }
 
 // CloneName is the name of the clone of the ID; "" if it is deleted.
-func (p *Plane) CloneName(id string) string {
+func (p *Plane) CloneName(ctx context.Context, id string) string {
 	c, _ := p.store.View().Clone(id)
-	if c.State == state.CloneDeleting {
+	if c.State == state.CloneDeleting || !caller(ctx).sees(c) {
 		return ""
 	}
 	return c.Name

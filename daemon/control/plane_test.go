@@ -49,7 +49,7 @@ func TestLifeOfAClone(t *testing.T) {
 	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}); err != nil {
 		t.Fatal("delete:", err)
 	}
-	if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {
+	if _, err := r.plane.GetClone(r.ctx(), "main"); !errs.Is(err, errs.NotFound) {
 		t.Errorf("get after delete: %v", err)
 	}
 	r.atRest()
@@ -188,7 +188,7 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 	r.eventually("expired", func() error {
-		if _, err := r.plane.GetClone("short"); errs.Is(err, errs.NotFound) {
+		if _, err := r.plane.GetClone(r.ctx(), "short"); errs.Is(err, errs.NotFound) {
 			return nil
 		}
 		return errInjected
@@ -201,7 +201,7 @@ func TestExpiry(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.eventually("its time is over, and it is no longer protected", func() error {
-		if _, err := r.plane.GetClone("kept"); errs.Is(err, errs.NotFound) {
+		if _, err := r.plane.GetClone(r.ctx(), "kept"); errs.Is(err, errs.NotFound) {
 			return nil
 		}
 		return errInjected
@@ -248,7 +248,7 @@ func TestDeleteWithDescendants(t *testing.T) {
 	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}); err != nil {
 		t.Fatal("delete:", err)
 	}
-	if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {
+	if _, err := r.plane.GetClone(r.ctx(), "main"); !errs.Is(err, errs.NotFound) {
 		t.Errorf("get: %v", err)
 	}
 	if free := r.plane.Status(r.ctx()).PortsFree; free != 500 {

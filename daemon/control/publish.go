@@ -14,8 +14,8 @@ import (
 
 // inherit fills in what a golden that is published from a clone has from the
 // clone's golden, unless it was asked for otherwise.
-func (p *Plane) inherit(g *state.Golden, req CreateGoldenRequest) error {
-	c, s, err := published(p.store.View(), g.Source)
+func (p *Plane) inherit(who Caller, g *state.Golden, req CreateGoldenRequest) error {
+	c, s, err := published(p.store.View(), who, g.Source)
 	if err != nil {
 		return err
 	}
@@ -49,18 +49,18 @@ func (p *Plane) inherit(g *state.Golden, req CreateGoldenRequest) error {
 
 // published returns the clone that is to be published, and its snapshot; for its
 // present state that which the clone came from.
-func published(v *state.View, src state.GoldenSource) (c state.Clone, s state.Snapshot, err error) {
-	c, ok := v.CloneNamed(src.Clone)
+func published(v *state.View, who Caller, src state.GoldenSource) (c state.Clone, s state.Snapshot, err error) {
+	c, err = who.clone(v, src.Clone)
 	switch {
-	case !ok:
-		return c, s, errClone(src.Clone)
+	case err != nil:
+		return c, s, err
 	case src.Snapshot != "":
-		s, err = inLineage(v, c, src.Snapshot)
+		s, err = inLineage(v, who, c, src.Snapshot)
 		return c, s, err
 	case c.Generation == 0 || c.State == state.CloneFailed:
 		return c, s, errBusy(c)
 	}
-	s, ok = v.Snapshot(c.Snapshot)
+	s, ok := v.Snapshot(c.Snapshot)
 	if !ok {
 		return c, s, errs.New(errs.Precondition, "ORIGIN_UNKNOWN", "what clone %s came from is not known", c.Name)
 	}
@@ -69,7 +69,7 @@ func published(v *state.View, src state.GoldenSource) (c state.Clone, s state.Sn
 
 // probeClone is probe for a clone: its data are known.
 func (r *refreshRun) probeClone(ctx context.Context) error {
-	_, s, err := published(r.p.store.View(), r.golden.Source)
+	_, s, err := published(r.p.store.View(), caller(ctx), r.golden.Source)
 	if err != nil {
 		return err
 	}
@@ -82,11 +82,11 @@ func (r *refreshRun) probeClone(ctx context.Context) error {
 
 // descend notes what the snapshot of a golden that is published from a clone
 // descends from: a snapshot of the clone, which is asked for if need be.
-func (r *refreshRun) descend(tx *state.Tx) error {
+func (r *refreshRun) descend(ctx context.Context, tx *state.Tx) error {
 	if database.SourceKind(r.golden.Source.Kind) != database.SourceClone {
 		return nil
 	}
-	c, s, err := published(&tx.View, r.golden.Source)
+	c, s, err := published(&tx.View, caller(ctx), r.golden.Source)
 	if err != nil {
 		return err
 	}

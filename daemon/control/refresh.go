@@ -75,7 +75,7 @@ func (r *refreshRun) run(ctx context.Context, admit func(*state.Tx) error) (stat
 			if err := admit(tx); err != nil {
 				return err
 			}
-			if err := r.descend(tx); err != nil {
+			if err := r.descend(ctx, tx); err != nil {
 				return err
 			}
 			tx.PutSnapshot(&r.snapshot)

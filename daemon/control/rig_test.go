@@ -166,7 +166,7 @@ func (r *rig) create(name string) state.Clone {
 
 func (r *rig) get(name string) state.Clone {
 	r.t.Helper()
-	c, err := r.plane.GetClone(name)
+	c, err := r.plane.GetClone(r.ctx(), name)
 	if err != nil {
 		r.t.Fatal("get clone:", err)
 	}
@@ -176,7 +176,7 @@ func (r *rig) get(name string) state.Clone {
 // read is what a user of the clone reads.
 func (r *rig) read(c state.Clone) string {
 	r.t.Helper()
-	content, err := r.world.Read(c.Port, r.plane.Endpoint(c).Password)
+	content, err := r.world.Read(c.Port, r.plane.Endpoint(r.ctx(), c).Password)
 	if err != nil {
 		r.t.Fatal("read:", err)
 	}
@@ -213,7 +213,7 @@ func (r *rig) eventuallyState(name string, want state.CloneState) state.Clone {
 	r.t.Helper()
 	var c state.Clone
 	r.eventually(name, func() (err error) {
-		if c, err = r.plane.GetClone(name); err == nil && c.State != want {
+		if c, err = r.plane.GetClone(r.ctx(), name); err == nil && c.State != want {
 			err = fmt.Errorf("is %s (%s), want %s", c.State, c.Message, want)
 		}
 		return err

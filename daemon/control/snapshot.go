@@ -12,12 +12,15 @@ import (
 
 // ListSnapshots returns a golden's snapshots that can be cloned, newest first;
 // those of all goldens for "".
-func (p *Plane) ListSnapshots(golden string) ([]state.Snapshot, error) {
-	view := p.store.View()
-	if g, ok := view.Golden(golden); golden != "" && (!ok || !g.Published) {
-		return nil, errGolden(golden)
+func (p *Plane) ListSnapshots(ctx context.Context, golden string) ([]state.Snapshot, error) {
+	view, who := p.store.View(), caller(ctx)
+	if golden != "" {
+		if _, err := who.golden(view, golden); err != nil {
+			return nil, err
+		}
 	}
-	return readySnapshots(view, golden), nil
+	hidden := func(s state.Snapshot) bool { return !who.seesSnapshot(view, s) }
+	return slices.DeleteFunc(readySnapshots(view, golden), hidden), nil
 }
 
 func readySnapshots(v *state.View, golden string) []state.Snapshot {
@@ -33,14 +36,20 @@ func readySnapshots(v *state.View, golden string) []state.Snapshot {
 // DeleteSnapshot hides a snapshot at once; its clones live on, and can be reset
 // to it, and its space is freed when the last of them has gone. The last
 // snapshot of a golden is errs.Precondition (LAST_SNAPSHOT): a golden without
-// one is of no use, and can be deleted itself.
+// one is of no use, and can be deleted itself. That of a golden is errs.Denied to
+// who may only change own clones.
 func (p *Plane) DeleteSnapshot(ctx context.Context, id string) error {
 	err := p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			s, ok := tx.Snapshot(id)
+			who := caller(ctx)
+			of, _ := tx.Clone(s.Clone)
 			switch {
-			case !ok || s.State == state.SnapshotDeleting:
+			case !ok || s.State == state.SnapshotDeleting || !who.seesSnapshot(&tx.View, s):
 				return errSnapshot(id)
+			case !who.changes(of):
+				return errs.New(errs.Denied, "NOT_YOURS", "snapshot %s is not of a clone of yours", id).
+					WithHint("ask an operator")
 			case s.State == state.SnapshotPreparing:
 				return errs.New(errs.Conflict, "NOT_PREPARED", "snapshot %s is still being made", id).
 					WithHint("wait until it is there, or cancel the refresh")
@@ -63,8 +72,9 @@ func (p *Plane) DeleteSnapshot(ctx context.Context, id string) error {
 
 // SnapshotUsage says what a snapshot takes: one of a golden with its volume.
 func (p *Plane) SnapshotUsage(ctx context.Context, id string) (storage.Usage, error) {
-	s, ok := p.store.View().Snapshot(id)
-	if !ok || s.State == state.SnapshotDeleting {
+	view := p.store.View()
+	s, ok := view.Snapshot(id)
+	if !ok || s.State == state.SnapshotDeleting || !caller(ctx).seesSnapshot(view, s) {
 		return storage.Usage{}, errSnapshot(id)
 	}
 	return p.snapshotUsage(ctx, s)

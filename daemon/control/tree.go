@@ -12,7 +12,7 @@ import (
 // usage it also looks at what each takes, which takes time for each; what can't
 // be looked at (it is being made, or removed) takes nothing.
 func (p *Plane) Tree(ctx context.Context, usage bool) ([]Node, error) {
-	t := tree{p: p, ctx: ctx, usage: usage, view: p.store.View(), children: map[string][]Node{}}
+	t := tree{p: p, ctx: ctx, who: caller(ctx), usage: usage, view: p.store.View(), children: map[string][]Node{}}
 	for _, s := range t.view.Snapshots("") {
 		t.addSnapshot(s)
 	}
@@ -20,7 +20,7 @@ func (p *Plane) Tree(ctx context.Context, usage bool) ([]Node, error) {
 		t.addClone(c)
 	}
 	for _, g := range t.view.Goldens() {
-		if g.Published {
+		if g.Published && t.who.uses(g.Name) {
 			t.walk(Node{Kind: NodeGolden, ID: g.Name, Name: g.Name, Created: g.Created})
 		}
 	}
@@ -34,6 +34,7 @@ func (p *Plane) Tree(ctx context.Context, usage bool) ([]Node, error) {
 type tree struct {
 	p        *Plane
 	ctx      context.Context
+	who      Caller
 	usage    bool
 	view     *state.View
 	children map[string][]Node
@@ -48,12 +49,12 @@ func (t *tree) walk(n Node) {
 	}
 }
 
-// under notes a node; what it descends from may have no record any more: then it
-// hangs on its golden.
+// under notes a node; what it descends from may have no record any more, or not be
+// there for the caller: then it hangs on its golden.
 func (t *tree) under(n Node, golden string) {
-	_, isSnapshot := t.view.Snapshot(n.Parent)
-	_, isClone := t.view.Clone(n.Parent)
-	if !isSnapshot && !isClone {
+	s, isSnapshot := t.view.Snapshot(n.Parent)
+	c, isClone := t.view.Clone(n.Parent)
+	if !(isSnapshot && t.who.seesSnapshot(t.view, s)) && !(isClone && t.who.sees(c)) {
 		n.Parent = golden
 		if _, ok := t.view.Golden(golden); !ok && len(t.children[golden]) == 0 {
 			t.lost = append(t.lost, golden)
@@ -66,6 +67,9 @@ func (t *tree) under(n Node, golden string) {
 // former generation: then under what that came from.
 func (t *tree) addSnapshot(s state.Snapshot) {
 	if s.State == state.SnapshotPreparing || s.For == s.ID { // not one for itself: nobody is to see it
+		return
+	}
+	if !t.who.seesSnapshot(t.view, s) {
 		return
 	}
 	n := Node{
@@ -86,6 +90,9 @@ func (t *tree) addSnapshot(s state.Snapshot) {
 }
 
 func (t *tree) addClone(c state.Clone) {
+	if !t.who.sees(c) {
+		return
+	}
 	n := Node{
 		Kind: NodeClone, ID: c.ID, Parent: c.Snapshot, Name: c.Name, Owner: c.Owner, Message: c.Message,
 		Created: c.Created, State: c.State, Deleted: c.State == state.CloneDeleting,

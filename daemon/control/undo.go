@@ -20,13 +20,13 @@ func (p *Plane) UndoClone(ctx context.Context, name string, generation int64) (s
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	c, ok := p.store.View().CloneNamed(name)
-	dead, isDead := p.lastDeleted(name)
+	c, err := p.GetClone(ctx, name)
+	dead, isDead := p.lastDeleted(caller(ctx), name)
 	switch {
-	case !ok && isDead:
+	case err != nil && isDead:
 		return p.revive(ctx, dead)
-	case !ok:
-		return state.Clone{}, errClone(name)
+	case err != nil:
+		return state.Clone{}, err
 	case len(c.Kept) == 0 && isDead:
 		return state.Clone{}, errs.New(errs.Exists, "NAME_TAKEN", "another clone is named %s by now", name).
 			WithHint("delete that one first: clonectl rm --now %s", name)
@@ -79,9 +79,9 @@ func choose(c *state.Clone, generation int64) (*state.KeptGeneration, error) {
 
 // lastDeleted returns the clone that was last deleted under the name, if it can
 // be brought back.
-func (p *Plane) lastDeleted(name string) (last state.Clone, ok bool) {
+func (p *Plane) lastDeleted(who Caller, name string) (last state.Clone, ok bool) {
 	for c := range p.store.View().Clones() {
-		if c.Name == name && !c.KeptUntil.IsZero() && c.KeptUntil.After(last.KeptUntil) {
+		if c.Name == name && who.sees(c) && who.changes(c) && !c.KeptUntil.IsZero() && c.KeptUntil.After(last.KeptUntil) {
 			last, ok = c, true
 		}
 	}
@@ -90,10 +90,11 @@ func (p *Plane) lastDeleted(name string) (last state.Clone, ok bool) {
 
 // DeletedClones returns the deleted clones that can be brought back and that the
 // filter selects.
-func (p *Plane) DeletedClones(f CloneFilter) []state.Clone {
+func (p *Plane) DeletedClones(ctx context.Context, f CloneFilter) []state.Clone {
 	var out []state.Clone
+	who := caller(ctx)
 	for c := range p.store.View().Clones() {
-		if !c.KeptUntil.IsZero() && f.matches(c) {
+		if !c.KeptUntil.IsZero() && who.sees(c) && f.matches(c) {
 			out = append(out, c)
 		}
 	}

@@ -43,7 +43,7 @@ func undoCases(clone func(*rig)) []crashCase {
 	}
 	reads := func(want string) func(*rig) error {
 		return func(r *rig) error {
-			c, err := r.plane.GetClone("main")
+			c, err := r.plane.GetClone(r.ctx(), "main")
 			if err == nil && r.read(c) != want {
 				err = fmt.Errorf("it reads %q", r.read(c))
 			}
@@ -52,7 +52,7 @@ func undoCases(clone func(*rig)) []crashCase {
 	}
 	volumes := func(want int) func(*rig) error {
 		return func(r *rig) error {
-			if _, err := r.plane.GetClone("main"); !errs.Is(err, errs.NotFound) {
+			if _, err := r.plane.GetClone(r.ctx(), "main"); !errs.Is(err, errs.NotFound) {
 				return fmt.Errorf("get: %w", err)
 			}
 			n := 0
@@ -101,7 +101,7 @@ func undoCases(clone func(*rig)) []crashCase {
 			_, _, err := r.plane.CreateGolden(r.ctx(), publishRequest("new", ""), nil)
 			return unless(err, errs.Exists)
 		}, func(r *rig) error {
-			list, err := r.plane.ListSnapshots("new")
+			list, err := r.plane.ListSnapshots(r.ctx(), "new")
 			if err == nil && len(list) != 1 {
 				err = fmt.Errorf("%d snapshots", len(list))
 			}
@@ -121,7 +121,7 @@ func TestUndo(t *testing.T) {
 	r.golden("shop")
 	c := r.create("main")
 	r.write(c, "one")
-	before := r.plane.Endpoint(c)
+	before := r.plane.Endpoint(r.ctx(), c)
 	reset := func() {
 		t.Helper()
 		_, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true})
@@ -131,7 +131,7 @@ func TestUndo(t *testing.T) {
 		t.Helper()
 		c, err := r.plane.UndoClone(r.ctx(), "main", generation)
 		r.must(err)
-		if r.read(c) != want || r.plane.Endpoint(c) != before || c.State != state.CloneReady {
+		if r.read(c) != want || r.plane.Endpoint(r.ctx(), c) != before || c.State != state.CloneReady {
 			t.Errorf("after undo %d it reads %q and is %+v", generation, r.read(c), c)
 		}
 		r.atRest()
@@ -180,7 +180,7 @@ func TestUndoDelete(t *testing.T) {
 		r.atRest()
 	}
 	drop(false)
-	if list := r.plane.DeletedClones(control.CloneFilter{Golden: "shop"}); len(list) != 1 || list[0].ID != c.ID {
+	if list := r.plane.DeletedClones(r.ctx(), control.CloneFilter{Golden: "shop"}); len(list) != 1 || list[0].ID != c.ID {
 		t.Errorf("deleted: %+v", list)
 	}
 	r.restart()
@@ -209,7 +209,7 @@ func TestUndoDelete(t *testing.T) {
 	// A second life ends for good: with the golden, nothing is left at all.
 	drop(false)
 	drop(true) // what is kept is forgotten
-	if list := r.plane.DeletedClones(control.CloneFilter{}); len(list) != 0 {
+	if list := r.plane.DeletedClones(r.ctx(), control.CloneFilter{}); len(list) != 0 {
 		t.Errorf("deleted: %+v", list)
 	}
 	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Now: true}); !errs.Is(err, errs.NotFound) {
@@ -238,7 +238,7 @@ func TestKeptExpires(t *testing.T) {
 		r.create("other")
 		r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "other", Wait: true}))
 		r.eventually("forgotten", func() error {
-			if c := r.get("main"); len(c.Kept)+len(c.Trash)+len(r.plane.DeletedClones(control.CloneFilter{})) > 0 {
+			if c := r.get("main"); len(c.Kept)+len(c.Trash)+len(r.plane.DeletedClones(r.ctx(), control.CloneFilter{})) > 0 {
 				return errInjected
 			}
 			return nil
@@ -265,7 +265,7 @@ func TestKeptExpires(t *testing.T) {
 		if !errs.Is(err, errs.Exhausted) {
 			t.Errorf("create: %v", err)
 		}
-		if list := r.plane.DeletedClones(control.CloneFilter{}); len(list) != 0 {
+		if list := r.plane.DeletedClones(r.ctx(), control.CloneFilter{}); len(list) != 0 {
 			t.Errorf("still kept: %+v", list)
 		}
 		r.atRest()
@@ -321,7 +321,7 @@ func (r *rig) keep(names ...string) {
 func (r *rig) stillKept(want ...string) {
 	r.t.Helper()
 	var have []string
-	for _, c := range r.plane.DeletedClones(control.CloneFilter{}) {
+	for _, c := range r.plane.DeletedClones(r.ctx(), control.CloneFilter{}) {
 		have = append(have, c.Name)
 	}
 	slices.Sort(have)
@@ -339,13 +339,13 @@ func TestKeptExpired(t *testing.T) {
 		_, _, err := r.plane.CreateClone(r.ctx(), control.CreateRequest{Name: "main", Golden: "shop", TTL: 200 * time.Millisecond, Wait: true})
 		r.must(err)
 		r.eventually("expired", func() error {
-			if _, err := r.plane.GetClone("main"); err == nil {
+			if _, err := r.plane.GetClone(r.ctx(), "main"); err == nil {
 				return errInjected
 			}
 			return nil
 		})
 		r.atRest()
-		if n := len(r.plane.DeletedClones(control.CloneFilter{})); (n == 1) != keep {
+		if n := len(r.plane.DeletedClones(r.ctx(), control.CloneFilter{})); (n == 1) != keep {
 			t.Errorf("keep %v: %d are kept", keep, n)
 		}
 	}
@@ -465,7 +465,7 @@ func TestHold(t *testing.T) {
 	r.eventually("expired", func() error {
 		by += control.HoldGrace / 100 // time goes on
 		later(by)
-		if _, err := r.plane.GetClone("main"); err == nil {
+		if _, err := r.plane.GetClone(r.ctx(), "main"); err == nil {
 			return errInjected
 		}
 		return nil

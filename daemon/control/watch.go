@@ -22,7 +22,7 @@ func (p *Plane) Watch(ctx context.Context, from uint64, f CloneFilter) (<-chan E
 	var first []Event
 	if from == 0 {
 		from = view.Revision()
-		for c := range view.ClonesByName("") {
+		for c := range caller(ctx).byName(view, "") {
 			if f.matches(c) {
 				first = append(first, Event{Type: EventPut, Clone: c})
 			}
@@ -34,7 +34,7 @@ func (p *Plane) Watch(ctx context.Context, from uint64, f CloneFilter) (<-chan E
 		return nil, nil, errs.New(errs.Conflict, "REVISION_EXPIRED", "what changed after revision %d is no longer kept", from).
 			WithHint("watch from revision 0 again")
 	}
-	w := &watch{p: p, filter: f, at: from, out: make(chan Event)}
+	w := &watch{p: p, who: caller(ctx), filter: f, at: from, out: make(chan Event)}
 	started := p.owners.start(func() {
 		defer close(w.out)
 		w.err = w.run(ctx, first)
@@ -48,6 +48,7 @@ func (p *Plane) Watch(ctx context.Context, from uint64, f CloneFilter) (<-chan E
 // watch follows the store's events. err may be read once out is closed.
 type watch struct {
 	p      *Plane
+	who    Caller
 	filter CloneFilter
 	at     uint64
 	out    chan Event
@@ -73,7 +74,7 @@ func (w *watch) run(ctx context.Context, first []Event) error {
 			if e.Deleted {
 				f.State = "" // whatever it was watched for, it is gone
 			}
-			if !f.matches(e.Clone) {
+			if !w.who.sees(e.Clone) || !f.matches(e.Clone) {
 				continue
 			}
 			if err := w.send(ctx, event(e)); err != nil {
