@@ -26,10 +26,11 @@ const ReasonNotServing = "NOT_SERVING"
 // Client is a connection to one daemon. Its methods, and those of its fields,
 // may be called at the same time. All errors are *errs.Error.
 type Client struct {
-	// Clones, Goldens and Host are the services of the API.
+	// Clones, Goldens, Host and Access are the services of the API.
 	Clones  clonedv1.CloneServiceClient
 	Goldens clonedv1.GoldenServiceClient
 	Host    clonedv1.HostServiceClient
+	Access  clonedv1.AccessServiceClient
 
 	conn     *grpc.ClientConn
 	target   address.Address
@@ -41,6 +42,7 @@ type Option func(*options)
 
 type options struct {
 	retryFor time.Duration
+	token    func() (string, error) // nil for none
 	grpc     []grpc.DialOption
 }
 
@@ -79,18 +81,27 @@ func resolve(target string) (address.Address, error) {
 // Dial connects to the daemon at the target, unix:///path or tcp://host:port
 // (see Target for an empty one), and returns once it has answered.
 //
+// Without WithToken or WithTokenFile it shows the daemon the token in CLONED_TOKEN,
+// or in the file that CLONED_TOKEN_FILE names, if either is set.
+//
 // errs.Invalid for a bad target, errs.Unavailable if nobody answers, errs.Denied
-// if the caller may not use the daemon.
+// if the token is no good. Who shows none learns with its first call whether it
+// may make it.
 func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 	addr, err := resolve(target)
 	if err != nil {
 		return nil, err
 	}
-	o := options{retryFor: DefaultRetryFor}
+	o := options{retryFor: DefaultRetryFor, token: environmentToken()}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	d := &dialer{target: addr}
+	if o.token != nil {
+		if err := checkToken(addr); err != nil {
+			return nil, err
+		}
+	}
+	d := &dialer{target: addr, token: o.token}
 	conn, err := grpc.NewClient("passthrough:///"+addr.Addr, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// The connection is to this host: a proxy of the environment is not meant.
@@ -114,6 +125,7 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 		Clones:  clonedv1.NewCloneServiceClient(conn),
 		Goldens: clonedv1.NewGoldenServiceClient(conn),
 		Host:    clonedv1.NewHostServiceClient(conn),
+		Access:  clonedv1.NewAccessServiceClient(conn),
 		conn:    conn, target: addr, retryFor: o.retryFor,
 	}
 	if err := c.ping(ctx); err != nil {

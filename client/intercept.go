@@ -34,6 +34,7 @@ func RequestID(err error) string { return grpcstatus.RequestID(err) }
 // connection.
 type dialer struct {
 	target address.Address
+	token  func() (string, error) // nil for none
 	// last is why the last attempt to connect failed; an empty one if it did not.
 	last atomic.Pointer[error]
 }
@@ -45,10 +46,18 @@ func (d *dialer) dial(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	ctx, err := d.show(ctx)
+	if err != nil {
+		return err
+	}
 	return d.native(invoke(ctx, method, req, reply, cc, opts...))
 }
 
 func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	ctx, err := d.show(ctx)
+	if err != nil {
+		return nil, err
+	}
 	stream, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
 		return nil, d.native(err)
@@ -83,7 +92,7 @@ func (d *dialer) native(err error) error {
 	}
 	if errors.Is(*last, fs.ErrPermission) {
 		return errs.New(errs.Denied, "SOCKET_NOT_ALLOWED", "you may not open the daemon's socket: %w", *last).
-			WithHint("ask the daemon's operator for membership in its socket_group, or use sudo")
+			WithHint("ask the daemon's operator for a role (access in its configuration) or membership in its socket_group, or use sudo")
 	}
 	return errs.New(errs.Unavailable, grpcstatus.ReasonUnreachable, "no daemon answers at %s: %w", d.target, *last).
 		WithHint("start it (systemctl start cloned), or name another address in %s", EnvHost)

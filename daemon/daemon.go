@@ -173,11 +173,12 @@ func (d *Daemon) openAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	who := &auth.Authenticator{Local: local, Tokens: auth.NewTokens(d.store)}
+	tokens := auth.NewTokens(d.store)
+	who := &auth.Authenticator{Local: local, Tokens: tokens}
 	if d.server, err = newServer(d.log, who); err != nil {
 		return err
 	}
-	d.server.register(d.plane, d.log)
+	d.server.register(d.plane, tokens, d.log)
 	d.listeners, err = listenAll(ctx, d.cfg.Listen, rights)
 	for _, l := range d.listeners {
 		d.closers = append(d.closers, ignoreClosed(l.Close))

@@ -79,6 +79,11 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
+// logger writes everything.
+func (l *logBuffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 func (l *logBuffer) lines(containing string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,11 +106,18 @@ var ownRights = socketRights{mode: 0o600, group: noGroup}
 func startServer(t *testing.T, clones clonedv1.CloneServiceServer, who *auth.Authenticator) (*server, address.Address, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
-	s, err := newServer(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), who)
+	s, addr := serveOn(t, log, who, func(s *server) { clonedv1.RegisterCloneServiceServer(s.grpc, clones) })
+	return s, addr, log
+}
+
+// serveOn serves what register offers on a socket.
+func serveOn(t *testing.T, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
+	t.Helper()
+	s, err := newServer(log.logger(), who)
 	if err != nil {
 		t.Fatal(err)
 	}
-	clonedv1.RegisterCloneServiceServer(s.grpc, clones)
+	register(s)
 	addr := address.Address{Network: "unix", Addr: filepath.Join(t.TempDir(), "s")}
 	l, err := listen(t.Context(), addr, ownRights)
 	if err != nil {
@@ -119,7 +131,7 @@ func startServer(t *testing.T, clones clonedv1.CloneServiceServer, who *auth.Aut
 			t.Error(err)
 		}
 	})
-	return s, addr, log
+	return s, addr
 }
 
 func dial(t *testing.T, addr address.Address, opts ...client.Option) *client.Client {
@@ -318,13 +330,13 @@ func TestServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.register(nil, nil)
+	s.register(nil, nil, nil)
 	var names []string
 	for name := range s.grpc.GetServiceInfo() {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	want := []string{"cloned.v1.CloneService", "cloned.v1.GoldenService", "cloned.v1.HostService",
+	want := []string{"cloned.v1.AccessService", "cloned.v1.CloneService", "cloned.v1.GoldenService", "cloned.v1.HostService",
 		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v", names)

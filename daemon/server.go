@@ -64,11 +64,12 @@ func newServer(log *slog.Logger, who *auth.Authenticator) (*server, error) {
 	return s, nil
 }
 
-// register offers the plane.
-func (s *server) register(plane *control.Plane, log *slog.Logger) {
+// register offers the plane, and tokens for it.
+func (s *server) register(plane *control.Plane, tokens *auth.Tokens, log *slog.Logger) {
 	clonedv1.RegisterCloneServiceServer(s.grpc, &cloneService{plane: plane, log: log})
 	clonedv1.RegisterGoldenServiceServer(s.grpc, &goldenService{plane: plane})
 	clonedv1.RegisterHostServiceServer(s.grpc, &hostService{plane: plane})
+	clonedv1.RegisterAccessServiceServer(s.grpc, &accessService{tokens: tokens})
 }
 
 // serve serves a listener until shutdown.

@@ -9,9 +9,12 @@
 package clonedv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -85,6 +88,591 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_cloned_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
+// Limits bound what a principal may have at one time; 0 and unset are no bound.
+type Limits struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Clones int32                  `protobuf:"varint,1,opt,name=clones,proto3" json:"clones,omitempty"`
+	// The sum of its clones' memory limits.
+	MemoryBytes int64 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Each clone's quota.
+	DiskBytes int64 `protobuf:"varint,3,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	// The longest life that it may ask for.
+	MaxTtl *durationpb.Duration `protobuf:"bytes,4,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
+	// How often it may ask for a change.
+	RequestsPerMinute int32 `protobuf:"varint,5,opt,name=requests_per_minute,json=requestsPerMinute,proto3" json:"requests_per_minute,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_cloned_v1_access_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Limits) GetClones() int32 {
+	if x != nil {
+		return x.Clones
+	}
+	return 0
+}
+
+func (x *Limits) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetDiskBytes() int64 {
+	if x != nil {
+		return x.DiskBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MaxTtl
+	}
+	return nil
+}
+
+func (x *Limits) GetRequestsPerMinute() int32 {
+	if x != nil {
+		return x.RequestsPerMinute
+	}
+	return 0
+}
+
+// Token is what a program shows to say who it is, without its secret.
+type Token struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The part of the token between "cloned_" and the next "_".
+	Id   string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Role Role   `protobuf:"varint,3,opt,name=role,proto3,enum=cloned.v1.Role" json:"role,omitempty"`
+	// Those that it may use; empty for all.
+	Goldens    []string               `protobuf:"bytes,4,rep,name=goldens,proto3" json:"goldens,omitempty"`
+	Limits     *Limits                `protobuf:"bytes,5,opt,name=limits,proto3" json:"limits,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The principal that made it.
+	CreatedBy string `protobuf:"bytes,7,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// Unset: it is good as long as it is there.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_cloned_v1_access_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Token) GetGoldens() []string {
+	if x != nil {
+		return x.Goldens
+	}
+	return nil
+}
+
+func (x *Token) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Token) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Token) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *Token) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+type WhoAmIRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIRequest) Reset() {
+	*x = WhoAmIRequest{}
+	mi := &file_cloned_v1_access_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIRequest) ProtoMessage() {}
+
+func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
+func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{2}
+}
+
+type WhoAmIResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the daemon's log: "unix:alice", "token:ci".
+	Principal string `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	Role      Role   `protobuf:"varint,2,opt,name=role,proto3,enum=cloned.v1.Role" json:"role,omitempty"`
+	// Those that it may use; empty for all.
+	Goldens       []string `protobuf:"bytes,3,rep,name=goldens,proto3" json:"goldens,omitempty"`
+	Limits        *Limits  `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIResponse) Reset() {
+	*x = WhoAmIResponse{}
+	mi := &file_cloned_v1_access_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIResponse) ProtoMessage() {}
+
+func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
+func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WhoAmIResponse) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *WhoAmIResponse) GetGoldens() []string {
+	if x != nil {
+		return x.Goldens
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type CreateTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique. The clones that it makes belong to "token:" and this name: a token that
+	// is made under the name of a deleted one has them.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role Role   `protobuf:"varint,2,opt,name=role,proto3,enum=cloned.v1.Role" json:"role,omitempty"`
+	// Those that it may use; empty for all.
+	Goldens []string `protobuf:"bytes,3,rep,name=goldens,proto3" json:"goldens,omitempty"`
+	Limits  *Limits  `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// How long it is good; unset: until it is deleted.
+	Ttl           *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_cloned_v1_access_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CreateTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *CreateTokenRequest) GetGoldens() []string {
+	if x != nil {
+		return x.Goldens
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+type CreateTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token itself: cloned_<id>_<secret>. Only a digest of it is kept.
+	Secret        string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	Token         *Token `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_cloned_v1_access_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CreateTokenResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *CreateTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_cloned_v1_access_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{6}
+}
+
+type ListTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_cloned_v1_access_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type DeleteTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTokenRequest) Reset() {
+	*x = DeleteTokenRequest{}
+	mi := &file_cloned_v1_access_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTokenRequest) ProtoMessage() {}
+
+func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTokenRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTokenRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DeleteTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTokenResponse) Reset() {
+	*x = DeleteTokenResponse{}
+	mi := &file_cloned_v1_access_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTokenResponse) ProtoMessage() {}
+
+func (x *DeleteTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_access_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTokenResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTokenResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_access_proto_rawDescGZIP(), []int{9}
+}
+
 var file_cloned_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -108,14 +696,61 @@ var File_cloned_v1_access_proto protoreflect.FileDescriptor
 
 const file_cloned_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x16cloned/v1/access.proto\x12\tcloned.v1\x1a google/protobuf/descriptor.proto*_\n" +
+	"\x16cloned/v1/access.proto\x12\tcloned.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n" +
+	"\x06Limits\x12\x1f\n" +
+	"\x06clones\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x06clones\x12*\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vmemoryBytes\x12&\n" +
+	"\n" +
+	"disk_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tdiskBytes\x12F\n" +
+	"\amax_ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\x86\xb0\x96\x012\x02\b\x01R\x06maxTtl\x127\n" +
+	"\x13requests_per_minute\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x11requestsPerMinute\"\xae\x02\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x0f.cloned.v1.RoleR\x04role\x12\x18\n" +
+	"\agoldens\x18\x04 \x03(\tR\agoldens\x12)\n" +
+	"\x06limits\x18\x05 \x01(\v2\x11.cloned.v1.LimitsR\x06limits\x12;\n" +
+	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\a \x01(\tR\tcreatedBy\x12;\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x0f\n" +
+	"\rWhoAmIRequest\"\x98\x01\n" +
+	"\x0eWhoAmIResponse\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12#\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.cloned.v1.RoleR\x04role\x12\x18\n" +
+	"\agoldens\x18\x03 \x03(\tR\agoldens\x12)\n" +
+	"\x06limits\x18\x04 \x01(\v2\x11.cloned.v1.LimitsR\x06limits\"\xbe\x02\n" +
+	"\x12CreateTokenRequest\x12>\n" +
+	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12/\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.cloned.v1.RoleB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\x12K\n" +
+	"\agoldens\x18\x03 \x03(\tB1\xbaH.\x92\x01+\x10@\"'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\agoldens\x12)\n" +
+	"\x06limits\x18\x04 \x01(\v2\x11.cloned.v1.LimitsR\x06limits\x12?\n" +
+	"\x03ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\x86\xb0\x96\x012\x02\b\x01R\x03ttl\"U\n" +
+	"\x13CreateTokenResponse\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12&\n" +
+	"\x05token\x18\x02 \x01(\v2\x10.cloned.v1.TokenR\x05token\"\x13\n" +
+	"\x11ListTokensRequest\">\n" +
+	"\x12ListTokensResponse\x12(\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x10.cloned.v1.TokenR\x06tokens\"3\n" +
+	"\x12DeleteTokenRequest\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\"\x15\n" +
+	"\x13DeleteTokenResponse*_\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\r\n" +
 	"\tROLE_USER\x10\x02\x12\x11\n" +
 	"\rROLE_OPERATOR\x10\x03\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x04:G\n" +
+	"ROLE_ADMIN\x10\x042\xcd\x02\n" +
+	"\rAccessService\x12C\n" +
+	"\x06WhoAmI\x12\x18.cloned.v1.WhoAmIRequest\x1a\x19.cloned.v1.WhoAmIResponse\"\x04\xc8\xdb\x18\x01\x12R\n" +
+	"\vCreateToken\x12\x1d.cloned.v1.CreateTokenRequest\x1a\x1e.cloned.v1.CreateTokenResponse\"\x04\xc8\xdb\x18\x04\x12O\n" +
+	"\n" +
+	"ListTokens\x12\x1c.cloned.v1.ListTokensRequest\x1a\x1d.cloned.v1.ListTokensResponse\"\x04\xc8\xdb\x18\x04\x12R\n" +
+	"\vDeleteToken\x12\x1d.cloned.v1.DeleteTokenRequest\x1a\x1e.cloned.v1.DeleteTokenResponse\"\x04\xc8\xdb\x18\x04:G\n" +
 	"\x05needs\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8b\x03 \x01(\x0e2\x0f.cloned.v1.RoleR\x05needsB6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
 
 var (
@@ -131,18 +766,51 @@ func file_cloned_v1_access_proto_rawDescGZIP() []byte {
 }
 
 var file_cloned_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_cloned_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_cloned_v1_access_proto_goTypes = []any{
 	(Role)(0),                          // 0: cloned.v1.Role
-	(*descriptorpb.MethodOptions)(nil), // 1: google.protobuf.MethodOptions
+	(*Limits)(nil),                     // 1: cloned.v1.Limits
+	(*Token)(nil),                      // 2: cloned.v1.Token
+	(*WhoAmIRequest)(nil),              // 3: cloned.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 4: cloned.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 5: cloned.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 6: cloned.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 7: cloned.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 8: cloned.v1.ListTokensResponse
+	(*DeleteTokenRequest)(nil),         // 9: cloned.v1.DeleteTokenRequest
+	(*DeleteTokenResponse)(nil),        // 10: cloned.v1.DeleteTokenResponse
+	(*durationpb.Duration)(nil),        // 11: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 12: google.protobuf.Timestamp
+	(*descriptorpb.MethodOptions)(nil), // 13: google.protobuf.MethodOptions
 }
 var file_cloned_v1_access_proto_depIdxs = []int32{
-	1, // 0: cloned.v1.needs:extendee -> google.protobuf.MethodOptions
-	0, // 1: cloned.v1.needs:type_name -> cloned.v1.Role
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	1, // [1:2] is the sub-list for extension type_name
-	0, // [0:1] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	11, // 0: cloned.v1.Limits.max_ttl:type_name -> google.protobuf.Duration
+	0,  // 1: cloned.v1.Token.role:type_name -> cloned.v1.Role
+	1,  // 2: cloned.v1.Token.limits:type_name -> cloned.v1.Limits
+	12, // 3: cloned.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	12, // 4: cloned.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 5: cloned.v1.WhoAmIResponse.role:type_name -> cloned.v1.Role
+	1,  // 6: cloned.v1.WhoAmIResponse.limits:type_name -> cloned.v1.Limits
+	0,  // 7: cloned.v1.CreateTokenRequest.role:type_name -> cloned.v1.Role
+	1,  // 8: cloned.v1.CreateTokenRequest.limits:type_name -> cloned.v1.Limits
+	11, // 9: cloned.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	2,  // 10: cloned.v1.CreateTokenResponse.token:type_name -> cloned.v1.Token
+	2,  // 11: cloned.v1.ListTokensResponse.tokens:type_name -> cloned.v1.Token
+	13, // 12: cloned.v1.needs:extendee -> google.protobuf.MethodOptions
+	0,  // 13: cloned.v1.needs:type_name -> cloned.v1.Role
+	3,  // 14: cloned.v1.AccessService.WhoAmI:input_type -> cloned.v1.WhoAmIRequest
+	5,  // 15: cloned.v1.AccessService.CreateToken:input_type -> cloned.v1.CreateTokenRequest
+	7,  // 16: cloned.v1.AccessService.ListTokens:input_type -> cloned.v1.ListTokensRequest
+	9,  // 17: cloned.v1.AccessService.DeleteToken:input_type -> cloned.v1.DeleteTokenRequest
+	4,  // 18: cloned.v1.AccessService.WhoAmI:output_type -> cloned.v1.WhoAmIResponse
+	6,  // 19: cloned.v1.AccessService.CreateToken:output_type -> cloned.v1.CreateTokenResponse
+	8,  // 20: cloned.v1.AccessService.ListTokens:output_type -> cloned.v1.ListTokensResponse
+	10, // 21: cloned.v1.AccessService.DeleteToken:output_type -> cloned.v1.DeleteTokenResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	13, // [13:14] is the sub-list for extension type_name
+	12, // [12:13] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_cloned_v1_access_proto_init() }
@@ -156,13 +824,14 @@ func file_cloned_v1_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloned_v1_access_proto_rawDesc), len(file_cloned_v1_access_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   0,
+			NumMessages:   10,
 			NumExtensions: 1,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_cloned_v1_access_proto_goTypes,
 		DependencyIndexes: file_cloned_v1_access_proto_depIdxs,
 		EnumInfos:         file_cloned_v1_access_proto_enumTypes,
+		MessageInfos:      file_cloned_v1_access_proto_msgTypes,
 		ExtensionInfos:    file_cloned_v1_access_proto_extTypes,
 	}.Build()
 	File_cloned_v1_access_proto = out.File
