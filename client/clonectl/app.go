@@ -19,6 +19,8 @@ type app struct {
 	out, err io.Writer
 	host     string
 	timeout  time.Duration
+	// tokenFile has the token to show; "" for what the environment says.
+	tokenFile string
 
 	conn *client.Client
 	stop context.CancelFunc
@@ -35,7 +37,11 @@ func (a *app) dial(ctx context.Context) (context.Context, *client.Client, error)
 	if a.conn != nil {
 		return ctx, a.conn, nil
 	}
-	c, err := client.Dial(ctx, a.host)
+	var opts []client.Option
+	if a.tokenFile != "" {
+		opts = append(opts, client.WithTokenFile(a.tokenFile))
+	}
+	c, err := client.Dial(ctx, a.host, opts...)
 	if err != nil {
 		return ctx, nil, err
 	}

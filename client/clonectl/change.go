@@ -125,7 +125,7 @@ func newExtend(a *app) *cobra.Command {
 			}
 			req := &clonedv1.UpdateCloneRequest{Name: name, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"ttl"}}}
 			if text := args[len(args)-1]; text != "never" {
-				if req.Ttl, err = ttl(text); err != nil {
+				if req.Ttl, err = ttl("ttl", text); err != nil {
 					return err
 				}
 			}

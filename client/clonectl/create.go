@@ -70,7 +70,7 @@ func (o *createOptions) request(ctx context.Context, c *client.Client, name stri
 	if err != nil {
 		return nil, err
 	}
-	life, err := ttl(o.ttl)
+	life, err := ttl("ttl", o.ttl)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type fake struct {
 	clonedv1.UnimplementedCloneServiceServer
 	clonedv1.UnimplementedGoldenServiceServer
 	clonedv1.UnimplementedHostServiceServer
+	clonedv1.UnimplementedAccessServiceServer
 
 	mu      sync.Mutex
 	clones  map[string]*clonedv1.Clone
@@ -41,6 +42,7 @@ type fake struct {
 	undos   []*clonedv1.UndoCloneRequest
 	deletes []*clonedv1.DeleteCloneRequest
 	holds   []string
+	tokens  []*clonedv1.CreateTokenRequest
 	delay   time.Duration // before a create is answered
 	nodes   []*clonedv1.TreeNode
 	changes []*clonedv1.RelationChange
@@ -65,6 +67,7 @@ func serve(t *testing.T) (*fake, string) {
 	clonedv1.RegisterCloneServiceServer(s, f)
 	clonedv1.RegisterGoldenServiceServer(s, f)
 	clonedv1.RegisterHostServiceServer(s, f)
+	clonedv1.RegisterAccessServiceServer(s, f)
 	healthv1.RegisterHealthServer(s, health.NewServer())
 	go s.Serve(l)
 	t.Cleanup(s.Stop)

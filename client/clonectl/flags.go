@@ -45,7 +45,7 @@ func selector(text string) (map[string]string, error) {
 }
 
 // ttl reads a length of life: Go's form, or days as "7d".
-func ttl(text string) (*durationpb.Duration, error) {
+func ttl(field, text string) (*durationpb.Duration, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -56,10 +56,10 @@ func ttl(text string) (*durationpb.Duration, error) {
 		d = time.Duration(n) * 24 * time.Hour
 	}
 	if err != nil {
-		return nil, errs.Fieldf("ttl", "%q is no length of time such as 90m, 4h or 7d", text)
+		return nil, errs.Fieldf(field, "%q is no length of time such as 90m, 4h or 7d", text)
 	}
 	if d < time.Second {
-		return nil, errs.Fieldf("ttl", "%s is too short: at least 1s", text)
+		return nil, errs.Fieldf(field, "%s is too short: at least 1s", text)
 	}
 	return durationpb.New(d), nil
 }

@@ -50,7 +50,7 @@ daemon longer than two seconds: what takes longer goes on in the background.`,
 			if err != nil {
 				return err
 			}
-			if _, err := ttl(life); err != nil {
+			if _, err := ttl("ttl", life); err != nil {
 				return err
 			}
 			hook, err := r.hookPath(ctx)

@@ -103,6 +103,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().StringVar(&a.host, "host", "", "address of the daemon (default $"+client.EnvHost+", then its usual socket)")
+	root.PersistentFlags().StringVar(&a.tokenFile, "token-file", "", "file with the token to show (default $"+client.EnvToken+", then the file that $"+client.EnvTokenFile+" names)")
 	root.PersistentFlags().DurationVar(&a.timeout, "timeout", 0, "give up after this time; 0 for never")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return errs.New(errs.Invalid, "USAGE", "%w", err).WithHint("see %s --help", cmd.CommandPath())
@@ -112,7 +113,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 		newCreate, newList, newShow, newURL, newEnv, newConnect, newLogs, newRun,
 		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove,
 		newLog, newTree, newUndo, newRebase, newRehearse, newDiff, newMerge, newChanges, newGit, newPrune,
-		newVersion,
+		newToken, newWhoami, newVersion,
 	} {
 		root.AddCommand(new(a))
 	}
