@@ -237,7 +237,7 @@ type Clone struct {
 	// Unset: never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Where it is reached. The password is only filled by CreateClone, GetClone,
-	// ResetClone and ResumeClone, once the clone has been ready.
+	// ResetClone and ResumeClone, once the clone has been ready, for who made it.
 	Endpoint *Endpoint `protobuf:"bytes,13,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// Counts resets.
 	Generation int64 `protobuf:"varint,14,opt,name=generation,proto3" json:"generation,omitempty"`

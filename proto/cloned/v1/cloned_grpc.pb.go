@@ -53,7 +53,7 @@ type CloneServiceClient interface {
 	// CreateClone makes a clone, or returns the one that the same request made
 	// before. Another request under a name that is taken is ALREADY_EXISTS.
 	CreateClone(ctx context.Context, in *CreateCloneRequest, opts ...grpc.CallOption) (*CreateCloneResponse, error)
-	// GetClone returns one clone, with its credentials.
+	// GetClone returns one clone, with its credentials if the caller made it.
 	GetClone(ctx context.Context, in *GetCloneRequest, opts ...grpc.CallOption) (*GetCloneResponse, error)
 	// ListClones returns clones by name, without credentials.
 	ListClones(ctx context.Context, in *ListClonesRequest, opts ...grpc.CallOption) (*ListClonesResponse, error)
@@ -299,7 +299,7 @@ type CloneServiceServer interface {
 	// CreateClone makes a clone, or returns the one that the same request made
 	// before. Another request under a name that is taken is ALREADY_EXISTS.
 	CreateClone(context.Context, *CreateCloneRequest) (*CreateCloneResponse, error)
-	// GetClone returns one clone, with its credentials.
+	// GetClone returns one clone, with its credentials if the caller made it.
 	GetClone(context.Context, *GetCloneRequest) (*GetCloneResponse, error)
 	// ListClones returns clones by name, without credentials.
 	ListClones(context.Context, *ListClonesRequest) (*ListClonesResponse, error)
