@@ -26,11 +26,12 @@ const ReasonNotServing = "NOT_SERVING"
 // Client is a connection to one daemon. Its methods, and those of its fields,
 // may be called at the same time. All errors are *errs.Error.
 type Client struct {
-	// Clones, Goldens, Host and Access are the services of the API.
+	// Clones, Goldens, Host, Access and Audit are the services of the API.
 	Clones  clonedv1.CloneServiceClient
 	Goldens clonedv1.GoldenServiceClient
 	Host    clonedv1.HostServiceClient
 	Access  clonedv1.AccessServiceClient
+	Audit   clonedv1.AuditServiceClient
 
 	conn     *grpc.ClientConn
 	target   address.Address
@@ -126,6 +127,7 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 		Goldens: clonedv1.NewGoldenServiceClient(conn),
 		Host:    clonedv1.NewHostServiceClient(conn),
 		Access:  clonedv1.NewAccessServiceClient(conn),
+		Audit:   clonedv1.NewAuditServiceClient(conn),
 		conn:    conn, target: addr, retryFor: o.retryFor,
 	}
 	if err := c.ping(ctx); err != nil {

@@ -33,6 +33,7 @@ type Config struct {
 	Runtime RuntimeConfig `yaml:"runtime"`
 	Clones  ClonesConfig  `yaml:"clones"`
 	Undo    UndoConfig    `yaml:"undo"`
+	Audit   AuditConfig   `yaml:"audit"`
 
 	// ReconcileInterval is the time between two comparisons of what is wanted
 	// with what is there.
@@ -129,6 +130,14 @@ type UndoConfig struct {
 	Expired bool `yaml:"expired"`
 }
 
+// AuditConfig says how much of the audit log is kept, in STATE_DIR/audit.
+type AuditConfig struct {
+	// MaxSize is how large a file may become before it is put aside, in whole MiB.
+	MaxSize Size `yaml:"max_size"`
+	// Files is how many of those put aside are kept.
+	Files int `yaml:"files"`
+}
+
 // LogConfig says what is logged, to standard error.
 type LogConfig struct {
 	// Level is debug, info, warn or error.
@@ -164,6 +173,7 @@ func DefaultConfig() Config {
 			FreeFloor: PoolShare{Percent: 5},
 		},
 		Undo:              UndoConfig{For: Duration(24 * time.Hour), Space: PoolShare{Percent: 10}},
+		Audit:             AuditConfig{MaxSize: 100 << 20, Files: 10},
 		ReconcileInterval: Duration(10 * time.Second),
 		Log:               LogConfig{Level: "info", Format: "text"},
 	}

@@ -58,6 +58,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"floor 100", "clones: {free_floor: 100%}\n", "less than 100%"},
 		{"floor NaN", "clones: {free_floor: NaN%}\n", "less than 100%"},
 		{"interval", "reconcile_interval: 0s\n", "reconcile_interval: must be more than 0s"},
+		{"small audit file", "audit: {max_size: 1KiB}\n", "audit.max_size: must be at least 1MiB"},
+		{"no audit file", "audit: {files: 0}\n", "audit.files: must be at least 1"},
 		{"level", "log: {level: loud}\n", `log.level: "loud" is none of debug, info, warn, error`},
 		{"format", "log: {format: xml}\n", `log.format: "xml" is none of text, json`},
 	} {
@@ -81,6 +83,7 @@ storage: {driver: btrfs, btrfs: {pool_size: 1.5GiB}}
 runtime: {name: docker, docker: {host: unix:///run/d.sock}}
 clones: {address: "::1", ports: 5000-5001, max: 7, default_ttl: 24h, max_ttl: 48h, free_floor: 2GiB}
 undo: {for: 1h, space: 1GiB, expired: true}
+audit: {max_size: 5MiB, files: 3}
 reconcile_interval: 500ms
 log: {level: debug, format: json}
 `))
@@ -95,6 +98,7 @@ log: {level: debug, format: json}
 		Clones: ClonesConfig{Address: "::1", Ports: Ports{5000, 5001}, Max: 7, DefaultTTL: Duration(24 * time.Hour),
 			MaxTTL: Duration(48 * time.Hour), FreeFloor: PoolShare{Bytes: 2 << 30}},
 		Undo:              UndoConfig{For: Duration(time.Hour), Space: PoolShare{Bytes: 1 << 30}, Expired: true},
+		Audit:             AuditConfig{MaxSize: 5 << 20, Files: 3},
 		ReconcileInterval: Duration(500 * time.Millisecond),
 		Log:               LogConfig{Level: "debug", Format: "json"},
 	}

@@ -18,7 +18,7 @@ import (
 // machine.
 func (c Config) Validate() error {
 	checks := []func() error{
-		c.checkPaths, c.checkListen, c.checkAccess, c.checkMetrics, c.checkChoices, c.checkClones,
+		c.checkPaths, c.checkListen, c.checkAccess, c.checkMetrics, c.checkChoices, c.checkClones, c.checkAudit,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -95,6 +95,16 @@ func (c Config) checkMetrics() error {
 	_, port, err := net.SplitHostPort(c.MetricsListen)
 	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
 		return errs.Fieldf("metrics_listen", "%q is not host:port", c.MetricsListen)
+	}
+	return nil
+}
+
+func (c Config) checkAudit() error {
+	switch {
+	case c.Audit.MaxSize < 1<<20:
+		return errs.Fieldf("audit.max_size", "must be at least 1MiB")
+	case c.Audit.Files < 1:
+		return errs.Fieldf("audit.files", "must be at least 1")
 	}
 	return nil
 }

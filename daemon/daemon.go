@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/daemon/audit"
 	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
@@ -40,6 +41,7 @@ type Daemon struct {
 	driver    storage.Driver
 	runtime   container.Runtime
 	store     *state.Store
+	audit     *audit.Log
 	plane     *control.Plane
 	collector *planeCollector
 	server    *server
@@ -68,6 +70,7 @@ func Open(ctx context.Context, cfg Config, o Options) (_ *Daemon, err error) {
 		d.openInstallation,
 		func() (err error) { d.metrics, err = newMetrics(reg, o.Version); return err },
 		func() error { return d.openDrivers(ctx) },
+		d.openAudit,
 		func() error { return d.openRecords(ctx, o) },
 		func() (err error) { d.plane, err = d.newPlane(ctx, d.store, o.Version); return err },
 		func() error { return d.openMetrics(ctx, reg) },
@@ -88,6 +91,15 @@ func (d *Daemon) openInstallation() (err error) {
 	}
 	d.closers = append(d.closers, unlock)
 	d.inst, err = openInstallation(d.cfg.StateDir)
+	return err
+}
+
+func (d *Daemon) openAudit() (err error) {
+	keep := d.cfg.Audit
+	d.audit, err = audit.Open(filepath.Join(d.cfg.StateDir, dirAudit), int64(keep.MaxSize), keep.Files)
+	if err == nil {
+		d.closers = append(d.closers, d.audit.Close)
+	}
 	return err
 }
 
@@ -141,7 +153,7 @@ func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version strin
 		clones.Max = clones.Ports.Last - clones.Ports.First + 1
 	}
 	return control.New(control.Config{
-		Store: store, Driver: d.driver, Runtime: d.runtime, Engines: engines(),
+		Store: store, Driver: d.driver, Runtime: d.runtime, Engines: engines(), Expired: auditExpiry(d.audit),
 		Log: d.log, Metrics: d.metrics, Instance: d.inst.Instance, Version: version,
 		DriverReason: d.inst.Storage.Reason, RuntimeReason: d.inst.Runtime.Reason,
 		Addr: clones.Address, PortFirst: clones.Ports.First, PortLast: clones.Ports.Last,
@@ -175,7 +187,7 @@ func (d *Daemon) openAPI(ctx context.Context) error {
 	}
 	tokens := auth.NewTokens(d.store)
 	who := &auth.Authenticator{Local: local, Tokens: tokens}
-	if d.server, err = newServer(d.log, who); err != nil {
+	if d.server, err = newServer(d.log, who, d.audit); err != nil {
 		return err
 	}
 	d.server.register(d.plane, tokens, d.log)

@@ -22,6 +22,7 @@ const (
 	fileInstallation = "installation.json"
 	fileKey          = "key"
 	fileStore        = "state.db"
+	dirAudit         = "audit"
 )
 
 // keyBytes is the length of the key that clones' passwords are derived from.

@@ -29,7 +29,7 @@ var needed = map[auth.Role]string{
 		"CloneService/SnapshotClone CloneService/GetChanges CloneService/UndoClone CloneService/HoldClone CloneService/DeleteClone " +
 		"CloneService/DeleteClones CloneService/GetCloneLogs GoldenService/DeleteSnapshot",
 	auth.Operator: "GoldenService/CreateGolden GoldenService/RefreshGolden GoldenService/DeleteGolden",
-	auth.Admin:    "AccessService/CreateToken AccessService/ListTokens AccessService/DeleteToken",
+	auth.Admin:    "AccessService/CreateToken AccessService/ListTokens AccessService/DeleteToken AuditService/ListAudit",
 }
 
 // uncallable are methods of gRPC's own services that nobody needs.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cloned-db/cloned/daemon/audit"
 	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
@@ -29,11 +30,12 @@ const requestIDKey = "x-request-id"
 
 // rpc is what surrounds each call of the API: it gives the request its ID, finds
 // out who the caller is and sees to it that it may make the call, validates its
-// message, survives a handler's panic, logs the outcome, and turns errors into
-// statuses.
+// message, survives a handler's panic, logs and audits the outcome, and turns
+// errors into statuses.
 type rpc struct {
 	log      *slog.Logger
 	auth     *auth.Authenticator
+	audit    *audit.Log
 	validate protovalidate.Validator
 	// stopping ends when the daemon stops: streams end with it, unary calls
 	// are let finish.
@@ -46,12 +48,14 @@ func errStopping() error {
 }
 
 func (r *rpc) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	err = r.call(ctx, info.FullMethod, func(header metadata.MD) error { return grpc.SetHeader(ctx, header) },
+	s := &seen{request: req}
+	err = r.call(ctx, info.FullMethod, s, func(header metadata.MD) error { return grpc.SetHeader(ctx, header) },
 		func(ctx context.Context) error {
 			if err := r.check(req); err != nil {
 				return err
 			}
 			resp, err = handler(ctx, req)
+			s.look(resp)
 			return err
 		})
 	if err != nil {
@@ -61,14 +65,15 @@ func (r *rpc) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, ha
 }
 
 func (r *rpc) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return r.call(stream.Context(), info.FullMethod, stream.SetHeader, func(ctx context.Context) error {
+	s := &seen{}
+	return r.call(stream.Context(), info.FullMethod, s, stream.SetHeader, func(ctx context.Context) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(r.stopping, func() { cancel(errStopping()) })()
 		if p, ok := auth.From(ctx); ok && p.Proof != nil {
 			defer context.AfterFunc(p.Proof, func() { cancel(errProofEnded(p)) })()
 		}
-		err := handler(srv, &serverStream{ServerStream: stream, ctx: ctx, check: r.check})
+		err := handler(srv, &serverStream{ServerStream: stream, ctx: ctx, check: r.check, seen: s})
 		if isContext(err) && ctx.Err() != nil {
 			return context.Cause(ctx) // which says more
 		}
@@ -86,6 +91,7 @@ type serverStream struct {
 	grpc.ServerStream
 	ctx   context.Context
 	check func(msg any) error
+	seen  *seen
 }
 
 func (s *serverStream) Context() context.Context { return s.ctx }
@@ -94,10 +100,11 @@ func (s *serverStream) RecvMsg(msg any) error {
 	if err := s.ServerStream.RecvMsg(msg); err != nil {
 		return err
 	}
+	s.seen.request = msg
 	return s.check(msg)
 }
 
-func (r *rpc) call(ctx context.Context, method string, setHeader func(metadata.MD) error, handle func(context.Context) error) error {
+func (r *rpc) call(ctx context.Context, method string, s *seen, setHeader func(metadata.MD) error, handle func(context.Context) error) error {
 	begin := time.Now()
 	id := requestID(ctx)
 	ctx = control.WithRequestID(ctx, id)
@@ -105,11 +112,15 @@ func (r *rpc) call(ctx context.Context, method string, setHeader func(metadata.M
 	if err == nil {
 		ctx, err = r.admit(ctx, method)
 	}
+	if err == nil && !reads(method) {
+		err = r.audit.Ready()
+	}
 	if err == nil {
 		err = survive(func() error { return handle(ctx) })
 	}
 	st := grpcstatus.FromError(err, id)
 	r.logCall(ctx, method, time.Since(begin), st.Code(), err)
+	r.audited(ctx, method, begin, s, st)
 	return st.Err()
 }
 

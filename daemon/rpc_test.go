@@ -18,6 +18,7 @@ import (
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/cloned-db/cloned/client"
+	"github.com/cloned-db/cloned/daemon/audit"
 	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
@@ -106,19 +107,28 @@ var ownRights = socketRights{mode: 0o600, group: noGroup}
 func startServer(t *testing.T, clones clonedv1.CloneServiceServer, who *auth.Authenticator) (*server, address.Address, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
-	s, addr := serveOn(t, log, who, func(s *server) { clonedv1.RegisterCloneServiceServer(s.grpc, clones) })
+	s, addr := serveOn(t, log, who, func(s *server) {
+		clonedv1.RegisterCloneServiceServer(s.grpc, clones)
+		clonedv1.RegisterAuditServiceServer(s.grpc, &auditService{log: s.audit})
+	})
 	return s, addr, log
 }
 
 // serveOn serves what register offers on a socket.
 func serveOn(t *testing.T, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
 	t.Helper()
-	s, err := newServer(log.logger(), who)
+	dir := t.TempDir()
+	auditLog, err := audit.Open(filepath.Join(dir, dirAudit), 1<<20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { auditLog.Close() })
+	s, err := newServer(log.logger(), who, auditLog)
 	if err != nil {
 		t.Fatal(err)
 	}
 	register(s)
-	addr := address.Address{Network: "unix", Addr: filepath.Join(t.TempDir(), "s")}
+	addr := address.Address{Network: "unix", Addr: filepath.Join(dir, "s")}
 	l, err := listen(t.Context(), addr, ownRights)
 	if err != nil {
 		t.Fatal(err)
@@ -326,7 +336,7 @@ func TestReflection(t *testing.T) {
 }
 
 func TestServices(t *testing.T) {
-	s, err := newServer(slog.New(slog.DiscardHandler), own())
+	s, err := newServer(slog.New(slog.DiscardHandler), own(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +346,7 @@ func TestServices(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	want := []string{"cloned.v1.AccessService", "cloned.v1.CloneService", "cloned.v1.GoldenService", "cloned.v1.HostService",
+	want := []string{"cloned.v1.AccessService", "cloned.v1.AuditService", "cloned.v1.CloneService", "cloned.v1.GoldenService", "cloned.v1.HostService",
 		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v", names)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/cloned-db/cloned/daemon/audit"
 	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/daemon/control"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
@@ -35,18 +36,19 @@ const maxHeader = 32 << 10
 type server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	audit  *audit.Log
 	// stop ends the streams.
 	stop context.CancelFunc
 }
 
 // newServer makes a server without services but those of gRPC itself.
-func newServer(log *slog.Logger, who *auth.Authenticator) (*server, error) {
+func newServer(log *slog.Logger, who *auth.Authenticator, auditLog *audit.Log) (*server, error) {
 	validate, err := protovalidate.New()
 	if err != nil {
 		return nil, err
 	}
 	stopping, stop := context.WithCancel(context.Background())
-	around := &rpc{log: log, auth: who, validate: validate, stopping: stopping}
+	around := &rpc{log: log, auth: who, audit: auditLog, validate: validate, stopping: stopping}
 	s := &server{
 		grpc: grpc.NewServer(
 			grpc.Creds(auth.Transport{}),
@@ -57,6 +59,7 @@ func newServer(log *slog.Logger, who *auth.Authenticator) (*server, error) {
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: alivePing, PermitWithoutStream: true}),
 		),
 		health: health.NewServer(),
+		audit:  auditLog,
 		stop:   stop,
 	}
 	healthv1.RegisterHealthServer(s.grpc, s.health)
@@ -70,6 +73,7 @@ func (s *server) register(plane *control.Plane, tokens *auth.Tokens, log *slog.L
 	clonedv1.RegisterGoldenServiceServer(s.grpc, &goldenService{plane: plane})
 	clonedv1.RegisterHostServiceServer(s.grpc, &hostService{plane: plane})
 	clonedv1.RegisterAccessServiceServer(s.grpc, &accessService{tokens: tokens})
+	clonedv1.RegisterAuditServiceServer(s.grpc, &auditService{log: s.audit})
 }
 
 // serve serves a listener until shutdown.

@@ -29,6 +29,7 @@ type fake struct {
 	clonedv1.UnimplementedGoldenServiceServer
 	clonedv1.UnimplementedHostServiceServer
 	clonedv1.UnimplementedAccessServiceServer
+	clonedv1.UnimplementedAuditServiceServer
 
 	mu      sync.Mutex
 	clones  map[string]*clonedv1.Clone
@@ -68,6 +69,7 @@ func serve(t *testing.T) (*fake, string) {
 	clonedv1.RegisterGoldenServiceServer(s, f)
 	clonedv1.RegisterHostServiceServer(s, f)
 	clonedv1.RegisterAccessServiceServer(s, f)
+	clonedv1.RegisterAuditServiceServer(s, f)
 	healthv1.RegisterHealthServer(s, health.NewServer())
 	go s.Serve(l)
 	t.Cleanup(s.Stop)

@@ -111,7 +111,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 	for _, new := range []func(*app) *cobra.Command{
 		newStatus, newGolden, newSnapshot,
 		newCreate, newList, newShow, newURL, newEnv, newConnect, newLogs, newRun,
-		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove,
+		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove, newAudit,
 		newLog, newTree, newUndo, newRebase, newRehearse, newDiff, newMerge, newChanges, newGit, newPrune,
 		newToken, newWhoami, newVersion,
 	} {

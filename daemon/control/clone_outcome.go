@@ -197,6 +197,11 @@ func (r *cloneRun) expire(c state.Clone) error {
 	}
 	defer r.p.wakeSnapshots(c.ID)
 	r.p.log.Info("clone expired", "clone", c.Name, "id", c.ID, "golden", c.Golden, "expires", c.Expires)
+	if told := r.p.cfg.Expired; told != nil {
+		if err := told(c); err != nil {
+			r.p.log.Error("a clone's end is not in the audit log", "clone", c.Name, "id", c.ID, "error", err)
+		}
+	}
 	r.p.begin(c.ID, &operation{name: OpDelete, started: r.p.now()})
 	r.tell(out, nil)
 	return nil

@@ -44,6 +44,9 @@ type Config struct {
 	KeepBytes int64
 	// KeepExpired: a clone whose time is over is kept like one that is deleted.
 	KeepExpired bool
+	// Expired, if set, is told of each clone that is deleted because its time was
+	// over; an error is logged.
+	Expired func(c state.Clone) error
 	// Key is the 32 bytes that clones' passwords are derived from.
 	Key []byte
 	// ReconcileEvery is the time between passes; 0 for 10 s.

@@ -179,7 +179,11 @@ func TestDeleteDuringCreate(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *control.Config) { c.ReconcileEvery = time.Hour })
+	told := make(chan string, 2)
+	r := newRig(t, func(c *control.Config) {
+		c.ReconcileEvery = time.Hour
+		c.Expired = func(c state.Clone) error { told <- c.Name; return nil }
+	})
 	r.golden("shop")
 	for _, name := range []string{"short", "kept"} {
 		req := control.CreateRequest{Name: name, Golden: "shop", TTL: 300 * time.Millisecond, Protect: name == "kept", Wait: true}
@@ -195,6 +199,9 @@ func TestExpiry(t *testing.T) {
 	})
 	if r.get("kept").State != state.CloneReady {
 		t.Error("a protected clone expired")
+	}
+	if name := <-told; name != "short" {
+		t.Errorf("%s is said to have expired", name)
 	}
 	off := false
 	if _, err := r.plane.UpdateClone(r.ctx(), "kept", control.CloneUpdate{Protect: &off}); err != nil {
