@@ -182,6 +182,7 @@ func load(db *bbolt.DB) (*View, error) {
 			}),
 			loadBucket(tx, bucketClones, func(key string, c Clone) bool {
 				v.clones.Set(key, c)
+				v.add(c, ShareOf(c))
 				if c.State == CloneDeleting {
 					return key == c.ID
 				}

@@ -163,6 +163,10 @@ type Clone struct {
 	Held bool   `json:"held,omitempty"`
 	Addr string `json:"addr"`
 	Port int    `json:"port"`
+	// MemoryBytes is what its instance may use, 0 for no limit; DiskBytes what its
+	// volume may grow by, 0 for all there is.
+	MemoryBytes int64 `json:"memory_bytes,omitempty"`
+	DiskBytes   int64 `json:"disk_bytes,omitempty"`
 	// Generation is the present volume's; 0 before the first is whole.
 	Generation int64 `json:"generation"`
 	// Next is the generation being made, with its snapshot; 0 if none. It

@@ -79,6 +79,7 @@ func (t *Tx) PutClone(c *Clone) {
 		}
 		t.names.Set(c.Name, c.ID)
 	}
+	t.count(old, *c)
 	t.clones.Set(c.ID, c.copy())
 	t.put(bucketClones, []byte(c.ID), c)
 	if visible || wasVisible {

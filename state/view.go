@@ -21,6 +21,7 @@ type View struct {
 	names     *btree.Map[string, string] // name to ID, without those being deleted
 	events    *btree.Map[uint64, Event]
 	tokens    *btree.Map[string, Token] // by ID
+	shares    *btree.Map[string, Share]
 }
 
 func newView() *View {
@@ -33,6 +34,7 @@ func newView() *View {
 		names:     new(btree.Map[string, string]),
 		events:    new(btree.Map[uint64, Event]),
 		tokens:    new(btree.Map[string, Token]),
+		shares:    new(btree.Map[string, Share]),
 	}
 }
 
@@ -42,7 +44,7 @@ func (v *View) fork() View {
 	return View{
 		revision: v.revision,
 		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(), states: v.states.Copy(),
-		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(),
+		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(), shares: v.shares.Copy(),
 	}
 }
 

@@ -17,6 +17,16 @@ type HealthReporter interface {
 // Online is the Health of a pool with which all is well.
 const Online = "ONLINE"
 
+// Quota is what a driver may be beside a Driver: one that can bound what a volume
+// takes.
+type Quota interface {
+	// CloneWithin is Driver.Clone of a volume that can grow by so many bytes, as the
+	// filesystem counts them (compressed, where it compresses), and no more: then
+	// whoever writes to it gets an error (ENOSPC or EDQUOT), and no other volume does.
+	// A bound of less than 1 is errs.Invalid.
+	CloneWithin(ctx context.Context, from SnapshotRef, id string, bytes int64) (Volume, error)
+}
+
 // Differ is what a driver may be beside a Driver: one whose filesystem knows
 // which files were written since a snapshot, without looking at the others. It
 // takes time in proportion to what changed, and to the directories in which

@@ -29,6 +29,10 @@ type CreateRequest struct {
 	Port int
 	// Held: it lives while somebody holds it (HoldClone), and HoldGrace longer.
 	Held bool `json:",omitempty"`
+	// anyTTL: it named none.
+	anyTTL bool
+	// Queue is how long to wait for room if a limit stands in the way; 0 not at all.
+	Queue time.Duration `json:",omitempty"`
 	// Wait: return when the clone is ready or has failed; a clone that fails is
 	// then removed. Without it the record is returned at once.
 	Wait bool

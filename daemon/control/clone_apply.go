@@ -85,7 +85,7 @@ func (r *cloneRun) act(ctx context.Context, c state.Clone, now *part, a Action) 
 				now.volume, now.path = present, v.Path
 				return err
 			}
-			v, err := p.cfg.Driver.Clone(ctx, refOf(s), name)
+			v, err := p.cloneVolume(ctx, c, s, name)
 			now.volume, now.path = present, v.Path
 			if err == nil {
 				p.paths.Store(name, v.Path)
@@ -224,7 +224,7 @@ func startRequest(name, path string, c state.Clone, g state.Golden, s state.Snap
 	return database.StartRequest{
 		ID: name,
 		Volume: database.Volume{
-			TaskID: name, Path: path, DataDir: s.DataDir, Image: s.ImageID, Limits: limits(g.Options),
+			TaskID: name, Path: path, DataDir: s.DataDir, Image: s.ImageID, Limits: limitsOf(c, g.Options),
 		},
 		Runtime: rt,
 		Facts: database.Facts{
@@ -238,6 +238,15 @@ func startRequest(name, path string, c state.Clone, g state.Golden, s state.Snap
 		Settings: g.Options.Settings, Durable: g.Options.Durable,
 		PublishAddr: c.Addr, PublishPort: c.Port,
 	}
+}
+
+// limitsOf are those of a clone's instance.
+func limitsOf(c state.Clone, o state.GoldenOptions) container.Limits {
+	l := limits(o)
+	if c.MemoryBytes > 0 {
+		l.MemoryBytes = c.MemoryBytes
+	}
+	return l
 }
 
 func limits(o state.GoldenOptions) container.Limits {

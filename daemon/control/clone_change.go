@@ -51,8 +51,15 @@ func (p *Plane) UpdateClone(ctx context.Context, name string, u CloneUpdate) (st
 			return errs.New(errs.Conflict, "REVISION", "clone %s has revision %d by now, not %d", name, c.Revision, u.Revision).
 				WithHint("read it again and repeat the change")
 		}
-		if u.TTL != nil {
-			c.Expires, c.Held = p.expiry(*u.TTL), false
+		ttl, protect := u.TTL, u.Protect != nil && *u.Protect && !c.Protect
+		if ttl != nil || protect {
+			life, err := p.limitLife(caller(ctx), c.Golden, value(ttl), protect)
+			if err != nil {
+				return err
+			}
+			if ttl != nil {
+				c.Expires, c.Held = p.expiry(life), false
+			}
 		}
 		if u.Protect != nil {
 			c.Protect = *u.Protect
@@ -72,6 +79,14 @@ func (p *Plane) UpdateClone(ctx context.Context, name string, u CloneUpdate) (st
 	p.log.Info("clone updated", "clone", c.Name, "id", c.ID, "expires", c.Expires, "protect", c.Protect, "request", RequestID(ctx))
 	p.owners.wake(cloneKey(c.ID))
 	return c, nil
+}
+
+// value is what p points to; 0 for nil.
+func value(p *time.Duration) time.Duration {
+	if p == nil {
+		return 0
+	}
+	return *p
 }
 
 // SuspendClone stops a clone's instance and keeps its volume.
@@ -100,7 +115,8 @@ func (p *Plane) ResumeClone(ctx context.Context, name string, newPort bool) (sta
 		return state.Clone{}, err
 	}
 	var old int
-	c, err := p.ask(ctx, name, OpResume, untilReady, func(_ *state.Tx, c *state.Clone) error {
+	c, err := p.ask(ctx, name, OpResume, untilReady, func(tx *state.Tx, c *state.Clone) error {
+		before := *c
 		old = 0
 		switch {
 		case c.Next != 0 || c.Generation == 0:
@@ -112,7 +128,7 @@ func (p *Plane) ResumeClone(ctx context.Context, name string, newPort bool) (sta
 		}
 		c.Suspend, c.State = false, state.CloneStarting
 		c.Message, c.Failures, c.NextRestart = "", 0, time.Time{}
-		return nil
+		return p.checkShare(&tx.View, caller(ctx), before, *c)
 	})
 	switch now, ok := p.store.View().Clone(id); {
 	case port == 0:

@@ -17,18 +17,54 @@ const ttlMax = 10 * 365 * 24 * time.Hour
 
 // CreateClone makes a clone, or returns the one that the same request made
 // (created is then false). Another request under a name that is taken is
-// errs.Exists; a clone that failed without Wait gives its name up.
+// errs.Exists; a clone that failed without Wait gives its name up. If a limit
+// stands in the way, the request waits for room for as long as Queue says.
 func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clone, created bool, err error) {
-	began := p.now()
 	if err := p.checkCreate(&req); err != nil {
 		return state.Clone{}, false, err
 	}
 	if c, ok, err := p.sameClone(ctx, req); ok || err != nil {
-		return c, false, err
+		return p.joined(ctx, req, c, err)
 	}
-	c, err = p.admit(ctx, req)
+	who, golden := caller(ctx), req.Golden
+	if parent, err := who.clone(p.store.View(), req.From); err == nil {
+		golden = parent.Golden
+	}
+	var begun creation
+	err = p.queue.admitWithin(ctx, who.Principal, golden, req.Queue, func() (err error) {
+		begun, err = p.beginCreate(ctx, req)
+		return err
+	})
+	switch {
+	case err != nil:
+		return state.Clone{}, false, err
+	case begun.done == nil:
+		return p.joined(ctx, req, begun.clone, nil)
+	case !req.Wait:
+		p.waiters.drop(cloneKey(begun.clone.ID), begun.done)
+		return begun.clone, true, nil
+	}
+	c, err = p.result(ctx, begun.clone.ID, begun.done)
+	return c, err == nil, err
+}
+
+// creation is a create that has begun: done is how to wait for it, nil if the same
+// request had begun it before.
+type creation struct {
+	clone state.Clone
+	done  *waiter
+}
+
+// beginCreate writes the record of a new clone and wakes its owner. It does not
+// wait for anything.
+func (p *Plane) beginCreate(ctx context.Context, req CreateRequest) (creation, error) {
+	began := p.now()
+	if c, ok, err := p.sameClone(ctx, req); ok || err != nil {
+		return creation{clone: c}, err
+	}
+	c, err := p.admit(ctx, req)
 	if err != nil {
-		return state.Clone{}, false, inPhase(PhaseAdmit, err)
+		return creation{}, inPhase(PhaseAdmit, err)
 	}
 	op := &operation{name: OpCreate, request: RequestID(ctx), started: began}
 	recording := p.now()
@@ -45,18 +81,13 @@ func (p *Plane) CreateClone(ctx context.Context, req CreateRequest) (c state.Clo
 		p.abandon(c)
 		if errs.As(err).Reason == reasonSame { // another request was quicker
 			c, _, err := p.sameClone(ctx, req)
-			return c, false, err
+			return creation{clone: c}, err
 		}
-		return state.Clone{}, false, inPhase(PhaseAdmit, err)
+		return creation{}, inPhase(PhaseAdmit, err)
 	}
 	p.lap(c.ID, PhaseCommit, recording, nil)
 	p.owners.wake(key)
-	if !req.Wait {
-		p.waiters.drop(key, done)
-		return c, true, nil
-	}
-	c, err = p.result(ctx, c.ID, done)
-	return c, err == nil, err
+	return creation{c, done}, nil
 }
 
 // abandon takes back what a create reserved whose record was not written. If
@@ -97,6 +128,7 @@ func (p *Plane) checkCreate(req *CreateRequest) error {
 		return nil
 	}
 	if req.TTL == 0 {
+		req.anyTTL = true
 		req.TTL = p.cfg.DefaultTTL
 		if req.TTL == 0 {
 			req.TTL = p.cfg.MaxTTL
@@ -127,7 +159,7 @@ func (p *Plane) expiry(ttl time.Duration) time.Time {
 
 // spec is a digest of all that a request asks for.
 func (req CreateRequest) spec() string {
-	req.Wait = false
+	req.Wait, req.Queue = false, 0
 	raw, err := json.Marshal(req) // strings, numbers and a map of strings: no error
 	if err != nil {
 		raw = fmt.Append(nil, req)
@@ -164,8 +196,7 @@ func replaceable(c state.Clone) bool {
 	return c.State == state.CloneFailed && c.Generation == 0 && c.Next == 0
 }
 
-// sameClone returns the clone that the same request made, once it is ready if
-// the request waits.
+// sameClone returns the clone that the same request made.
 func (p *Plane) sameClone(ctx context.Context, req CreateRequest) (state.Clone, bool, error) {
 	c, err := nameTaken(p.store.View(), caller(ctx), req)
 	switch {
@@ -173,14 +204,21 @@ func (p *Plane) sameClone(ctx context.Context, req CreateRequest) (state.Clone, 
 		return state.Clone{}, false, nil
 	case errs.As(err).Reason != reasonSame:
 		return state.Clone{}, false, err
-	case !req.Wait || c.Generation != 0:
-		return c, true, nil
+	}
+	return c, true, nil
+}
+
+// joined is the answer to a request whose clone another one has made, once that is
+// ready if the request waits.
+func (p *Plane) joined(ctx context.Context, req CreateRequest, c state.Clone, err error) (state.Clone, bool, error) {
+	if err != nil || !req.Wait || c.Generation != 0 {
+		return c, false, err
 	}
 	done := p.waiters.add(cloneKey(c.ID), untilGeneration(1))
 	// What happened between the look and the registration was not told.
 	p.refreshNews(c.ID)
 	c, err = p.result(ctx, c.ID, done)
-	return c, true, err
+	return c, false, err
 }
 
 // refreshNews tells those who wait for a clone how it is now.
@@ -232,9 +270,6 @@ func (p *Plane) record(tx *state.Tx, who Caller, c *state.Clone, req CreateReque
 	if old.ID != "" {
 		doom(tx, &old)
 	}
-	if err := p.checkCount(tx); err != nil {
-		return err
-	}
 	parent, s, err := chooseOrigin(&tx.View, who, req)
 	if err == nil && s.ID == "" {
 		if s, err = p.planSnapshot(tx, &parent, newID()); err == nil {
@@ -246,17 +281,36 @@ func (p *Plane) record(tx *state.Tx, who Caller, c *state.Clone, req CreateReque
 		return err
 	}
 	c.Golden, c.Snapshot, c.NextSnapshot = s.Golden, s.ID, s.ID
+	if err := p.limit(&tx.View, who, c, req); err != nil {
+		return err
+	}
 	tx.PutClone(c)
 	return nil
 }
 
-// checkCount refuses one more clone than are allowed.
-func (p *Plane) checkCount(tx *state.Tx) error {
-	if p.cfg.MaxClones > 0 && tx.CloneCount() >= p.cfg.MaxClones {
-		return errs.New(errs.Exhausted, "CLONE_LIMIT", "there are %d clones, and %d are allowed", tx.CloneCount(), p.cfg.MaxClones).
-			WithHint("delete clones that are not needed (clonectl ls), or raise the limit")
+// limit sets the limits that a new clone has, and refuses one that exceeds those of
+// its principal, its golden or this host.
+func (p *Plane) limit(v *state.View, who Caller, c *state.Clone, req CreateRequest) (err error) {
+	if !req.Held {
+		ttl := req.TTL
+		if limit, _ := p.lifeLimit(who, c.Golden); req.anyTTL && limit > 0 {
+			ttl = min(ttl, limit)
+		}
+		life, err := p.limitLife(who, c.Golden, ttl, req.Protect)
+		if err != nil {
+			return err
+		}
+		c.Expires = p.expiry(life)
 	}
-	return nil
+	if c.DiskBytes, err = p.diskLimit(who, c.Golden); err != nil {
+		return err
+	}
+	g, err := who.golden(v, c.Golden)
+	if err != nil {
+		return err
+	}
+	c.MemoryBytes = p.memoryOf(g)
+	return p.checkShare(v, who, state.Clone{}, *c)
 }
 
 // checkOrigin validates what a clone is to be made from.

@@ -33,6 +33,11 @@ type Config struct {
 	PortFirst, PortLast int
 	// MaxClones bounds the number of clones; 0 for no bound.
 	MaxClones int
+	// MemoryBytes is what all clones' memory limits may add up to, 0 for no bound;
+	// CloneMemoryBytes the limit of a clone whose golden has none, 0 for none.
+	MemoryBytes, CloneMemoryBytes int64
+	// GoldenLimits bound the clones of a golden, whoever made them, by its name.
+	GoldenLimits map[string]Limits
 	// FloorBytes is the free space of the pool below which creation is refused.
 	FloorBytes int64
 	// DefaultTTL is for clones that ask for none, MaxTTL the longest that may be

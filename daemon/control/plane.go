@@ -25,6 +25,7 @@ type Plane struct {
 	owners  *owners
 	waiters waiters
 	health  health
+	queue   *queue
 
 	// ctx is that of all work that is not a request's own; Run ends it.
 	ctx    context.Context
@@ -61,6 +62,7 @@ func New(cfg Config) (*Plane, error) {
 	p := &Plane{
 		cfg: cfg, store: cfg.Store, log: cfg.Log, metrics: cfg.Metrics,
 		ports:      newPorts(cfg.Addr, cfg.PortFirst, cfg.PortLast),
+		queue:      newQueue(),
 		space:      newSpace(cfg.Driver, cfg.Now),
 		wasEmpty:   view.Revision() == 0,
 		restarts:   make(chan struct{}, restartsAtOnce),

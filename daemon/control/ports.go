@@ -9,6 +9,9 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
+// reasonNoPort: every port of the range is taken.
+const reasonNoPort = "PORTS_EXHAUSTED"
+
 // ports gives out the ports of the range. A port is reserved in memory first
 // and then tried outside the lock, so that nobody waits for a probe.
 type ports struct {
@@ -65,7 +68,7 @@ func (p *ports) reserve(clone string) (int, error) {
 		}
 		p.release(port, clone)
 	}
-	return 0, errs.New(errs.Exhausted, "PORTS_EXHAUSTED", "no port from %d to %d is free on %s", p.first, p.last, p.addr).
+	return 0, errs.New(errs.Exhausted, reasonNoPort, "no port from %d to %d is free on %s", p.first, p.last, p.addr).
 		WithHint("delete clones, or configure a larger range of ports")
 }
 

@@ -31,6 +31,7 @@ func (p *Plane) Run(ctx context.Context) error {
 			}
 		}
 	})
+	p.owners.start(func() { p.queue.run(ctx, p.store) })
 	ticker := time.NewTicker(p.cfg.ReconcileEvery)
 	defer ticker.Stop()
 	suspects := map[Orphan]bool{}

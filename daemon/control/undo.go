@@ -129,9 +129,7 @@ func (p *Plane) revive(ctx context.Context, dead state.Clone) (state.Clone, erro
 			if !ok || now.KeptUntil.IsZero() {
 				return errClone(dead.Name)
 			}
-			if err := p.checkCount(tx); err != nil {
-				return err
-			}
+			before := now
 			now.Renew = now.Port != port
 			now.Port, now.KeptUntil = port, time.Time{}
 			now.Message, now.Failures, now.NextRestart = "", 0, time.Time{}
@@ -141,6 +139,9 @@ func (p *Plane) revive(ctx context.Context, dead state.Clone) (state.Clone, erro
 			now.State = state.CloneStarting
 			if now.Suspend {
 				now.State = state.CloneSuspending
+			}
+			if err := p.checkShare(&tx.View, caller(ctx), before, now); err != nil {
+				return err
 			}
 			tx.PutClone(&now)
 			c = now

@@ -64,7 +64,7 @@ func (e Engine) Prepare(ctx context.Context, rt container.Runtime, req database.
 
 func (e Engine) Spec(req database.StartRequest) container.Spec {
 	return container.Spec{
-		ID: req.ID, Image: req.Volume.Image, Volume: req.Volume.Path, User: req.Facts.Owner,
+		ID: req.ID, Image: req.Volume.Image, Volume: req.Volume.Path, User: req.Facts.Owner, Limits: req.Volume.Limits,
 		PublishAddr: req.PublishAddr, PublishPort: req.PublishPort, Port: 5432, StopSignal: "SIGINT",
 	}
 }

@@ -171,6 +171,13 @@ func (w *World) Crash(id string, code int, oom bool) {
 	w.tell(id)
 }
 
+// MemoryLimit is what an instance may use, in bytes; 0 for no limit.
+func (w *World) MemoryLimit(id string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.instances[id].spec.Limits.MemoryBytes
+}
+
 // Restart ends every process, as a restart of the host does.
 func (w *World) Restart() {
 	w.mu.Lock()
