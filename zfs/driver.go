@@ -24,6 +24,8 @@ type Driver struct {
 	// mine has the volumes that were seen to bear our mark, each with loaded as it
 	// was then, so that nobody waits for another look to take a snapshot.
 	mine sync.Map // string → *string
+	// held has what snapshots refer to, by name, in bytes: it never changes.
+	held sync.Map // string → int64
 }
 
 var _ storage.Driver = (*Driver)(nil)
@@ -38,13 +40,13 @@ func (d *Driver) Capabilities() storage.Capabilities {
 
 // bear runs the verb that makes a dataset, with the birth mark in the same
 // command, and returns when.
-func (d *Driver) bear(ctx context.Context, verb string, names ...string) (time.Time, error) {
+func (d *Driver) bear(ctx context.Context, verb string, rest ...string) (time.Time, error) {
 	now := time.Now().UTC()
 	var args []string
 	for _, property := range d.birth(now) {
 		args = append(args, "-o", property)
 	}
-	return now, d.run(ctx, verb, append(args, names...)...)
+	return now, d.run(ctx, verb, append(args, rest...)...)
 }
 
 // birth returns the properties of a dataset that is born now.

@@ -59,6 +59,7 @@ func (d *Driver) DestroySnapshot(ctx context.Context, ref storage.SnapshotRef) e
 	}
 	if err == nil {
 		err = d.run(ctx, "destroy", name)
+		d.held.Delete(name)
 	}
 	if errs.Is(err, errs.NotFound) {
 		return nil

@@ -26,6 +26,11 @@ func (d *Driver) Create(ctx context.Context, volume string) (storage.Volume, err
 
 // Clone makes a volume with the content of a snapshot, by one command.
 func (d *Driver) Clone(ctx context.Context, from storage.SnapshotRef, volume string) (storage.Volume, error) {
+	return d.clone(ctx, from, volume)
+}
+
+// clone is Clone of a volume with properties of its own.
+func (d *Driver) clone(ctx context.Context, from storage.SnapshotRef, volume string, properties ...string) (storage.Volume, error) {
 	origin, err := d.snapshotName(from)
 	if err != nil {
 		return storage.Volume{}, err
@@ -34,7 +39,11 @@ func (d *Driver) Clone(ctx context.Context, from storage.SnapshotRef, volume str
 	if err != nil {
 		return storage.Volume{}, err
 	}
-	created, err := d.bear(ctx, "clone", origin, name)
+	var args []string
+	for _, property := range properties {
+		args = append(args, "-o", property)
+	}
+	created, err := d.bear(ctx, "clone", append(args, origin, name)...)
 	if errs.Is(err, errs.Exists) {
 		return d.adopt(ctx, volume, name, origin)
 	}

@@ -97,6 +97,7 @@ func Run(t *testing.T, cfg Config) {
 		{"PoolFull", testPoolFull},
 		{"Usage", testUsage},
 		{"Space", testSpace},
+		{"Quota", testQuota},
 		{"HotCommands", testHotCommands},
 		{"ChangedFew", testChangedFew},
 		{"ChangedNames", testChangedNames},
