@@ -32,6 +32,7 @@ type Config struct {
 	Storage StorageConfig `yaml:"storage"`
 	Runtime RuntimeConfig `yaml:"runtime"`
 	Clones  ClonesConfig  `yaml:"clones"`
+	Limits  LimitsConfig  `yaml:"limits"`
 	Undo    UndoConfig    `yaml:"undo"`
 	Audit   AuditConfig   `yaml:"audit"`
 
@@ -109,6 +110,8 @@ type ClonesConfig struct {
 	Ports Ports `yaml:"ports"`
 	// Max is how many clones there may be; 0 for as many as there are ports.
 	Max int `yaml:"max"`
+	// Memory is the limit of each clone whose golden has none; 0 for none.
+	Memory Size `yaml:"memory"`
 	// DefaultTTL is the life of a clone whose request names none; 0s for ever.
 	DefaultTTL Duration `yaml:"default_ttl"`
 	// MaxTTL is the longest life that may be asked for; 0s for no bound.
@@ -116,6 +119,32 @@ type ClonesConfig struct {
 	// FreeFloor is the pool's free space below which nothing new is made:
 	// bytes ("20GiB") or a part of the pool ("5%").
 	FreeFloor PoolShare `yaml:"free_floor"`
+}
+
+// LimitsConfig bounds what clones take, besides ClonesConfig.
+type LimitsConfig struct {
+	// Memory is what all clones' memory limits may add up to; 0 for no bound.
+	Memory Size `yaml:"memory"`
+	// Default is for each principal of role user that has no limits of its own, as
+	// tokens may.
+	Default LimitConfig `yaml:"default"`
+	// Principals are by name, such as unix:ann, and hold instead of a token's own.
+	Principals map[string]LimitConfig `yaml:"principals"`
+	// Goldens bound the clones of a golden, whoever made them.
+	Goldens map[string]LimitConfig `yaml:"goldens"`
+}
+
+// LimitConfig bounds what somebody, or a golden, may have; 0 is no bound.
+type LimitConfig struct {
+	Clones int `yaml:"clones"`
+	// Memory is the sum of the clones' memory limits.
+	Memory Size `yaml:"memory"`
+	// Disk is what each clone may grow by; only on ZFS.
+	Disk Size `yaml:"disk"`
+	// MaxTTL is the longest life of a clone.
+	MaxTTL Duration `yaml:"max_ttl"`
+	// RequestsPerMinute is how often changes may be asked for; not for goldens.
+	RequestsPerMinute int `yaml:"requests_per_minute"`
 }
 
 // UndoConfig says what is kept of clones that are reset or deleted, for
@@ -172,6 +201,7 @@ func DefaultConfig() Config {
 			Ports:     Ports{First: 20000, Last: 29999},
 			FreeFloor: PoolShare{Percent: 5},
 		},
+		Limits:            LimitsConfig{Principals: map[string]LimitConfig{}, Goldens: map[string]LimitConfig{}},
 		Undo:              UndoConfig{For: Duration(24 * time.Hour), Space: PoolShare{Percent: 10}},
 		Audit:             AuditConfig{MaxSize: 100 << 20, Files: 10},
 		ReconcileInterval: Duration(10 * time.Second),

@@ -58,6 +58,10 @@ func TestConfigRefuses(t *testing.T) {
 		{"floor 100", "clones: {free_floor: 100%}\n", "less than 100%"},
 		{"floor NaN", "clones: {free_floor: NaN%}\n", "less than 100%"},
 		{"interval", "reconcile_interval: 0s\n", "reconcile_interval: must be more than 0s"},
+		{"memory that can't be counted", "limits: {memory: 8GiB}\n", "limits.memory: clones.memory must be set as well"},
+		{"no principal", "limits: {principals: {ann: {clones: 1}}}\n", `limits.principals: "ann" is no principal`},
+		{"rate of a golden", "limits: {goldens: {shop: {requests_per_minute: 1}}}\n", "limits.goldens.shop: requests_per_minute is for principals"},
+		{"negative limit", "limits: {default: {clones: -1}}\n", "limits.default: must not be negative"},
 		{"small audit file", "audit: {max_size: 1KiB}\n", "audit.max_size: must be at least 1MiB"},
 		{"no audit file", "audit: {files: 0}\n", "audit.files: must be at least 1"},
 		{"level", "log: {level: loud}\n", `log.level: "loud" is none of debug, info, warn, error`},
@@ -81,7 +85,8 @@ access: {users: {alice: operator}, groups: {dev: viewer}}
 metrics_listen: ""
 storage: {driver: btrfs, btrfs: {pool_size: 1.5GiB}}
 runtime: {name: docker, docker: {host: unix:///run/d.sock}}
-clones: {address: "::1", ports: 5000-5001, max: 7, default_ttl: 24h, max_ttl: 48h, free_floor: 2GiB}
+clones: {address: "::1", ports: 5000-5001, max: 7, memory: 1GiB, default_ttl: 24h, max_ttl: 48h, free_floor: 2GiB}
+limits: {memory: 8GiB, default: {clones: 3, memory: 2GiB, disk: 1GiB, max_ttl: 1h, requests_per_minute: 60}, principals: {"unix:ann": {clones: 9}}, goldens: {shop: {clones: 4}}}
 undo: {for: 1h, space: 1GiB, expired: true}
 audit: {max_size: 5MiB, files: 3}
 reconcile_interval: 500ms
@@ -96,7 +101,12 @@ log: {level: debug, format: json}
 		Storage: StorageConfig{Driver: "btrfs", Btrfs: BtrfsConfig{PoolSize: 3 << 29}},
 		Runtime: RuntimeConfig{Name: "docker", Docker: DockerConfig{Host: "unix:///run/d.sock"}},
 		Clones: ClonesConfig{Address: "::1", Ports: Ports{5000, 5001}, Max: 7, DefaultTTL: Duration(24 * time.Hour),
-			MaxTTL: Duration(48 * time.Hour), FreeFloor: PoolShare{Bytes: 2 << 30}},
+			MaxTTL: Duration(48 * time.Hour), FreeFloor: PoolShare{Bytes: 2 << 30}, Memory: 1 << 30},
+		Limits: LimitsConfig{
+			Memory:     8 << 30,
+			Default:    LimitConfig{Clones: 3, Memory: 2 << 30, Disk: 1 << 30, MaxTTL: Duration(time.Hour), RequestsPerMinute: 60},
+			Principals: map[string]LimitConfig{"unix:ann": {Clones: 9}}, Goldens: map[string]LimitConfig{"shop": {Clones: 4}},
+		},
 		Undo:              UndoConfig{For: Duration(time.Hour), Space: PoolShare{Bytes: 1 << 30}, Expired: true},
 		Audit:             AuditConfig{MaxSize: 5 << 20, Files: 3},
 		ReconcileInterval: Duration(500 * time.Millisecond),

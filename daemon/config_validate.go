@@ -18,7 +18,7 @@ import (
 // machine.
 func (c Config) Validate() error {
 	checks := []func() error{
-		c.checkPaths, c.checkListen, c.checkAccess, c.checkMetrics, c.checkChoices, c.checkClones, c.checkAudit,
+		c.checkPaths, c.checkListen, c.checkAccess, c.checkMetrics, c.checkChoices, c.checkClones, c.checkLimits, c.checkAudit,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -105,6 +105,31 @@ func (c Config) checkAudit() error {
 		return errs.Fieldf("audit.max_size", "must be at least 1MiB")
 	case c.Audit.Files < 1:
 		return errs.Fieldf("audit.files", "must be at least 1")
+	}
+	return nil
+}
+
+func (c Config) checkLimits() error {
+	if c.Limits.Memory > 0 && c.Clones.Memory == 0 {
+		return errs.Fieldf("limits.memory", "clones.memory must be set as well: what has no limit can't be counted")
+	}
+	all := map[string]LimitConfig{"limits.default": c.Limits.Default}
+	for name, limit := range c.Limits.Principals {
+		if kind, rest, ok := strings.Cut(name, ":"); !ok || kind == "" || rest == "" {
+			return errs.Fieldf("limits.principals", "%q is no principal, such as unix:ann or token:ci", name)
+		}
+		all["limits.principals."+name] = limit
+	}
+	for name, limit := range c.Limits.Goldens {
+		if limit.RequestsPerMinute != 0 {
+			return errs.Fieldf("limits.goldens."+name, "requests_per_minute is for principals")
+		}
+		all["limits.goldens."+name] = limit
+	}
+	for field, limit := range all {
+		if limit.Clones < 0 || limit.RequestsPerMinute < 0 {
+			return errs.Fieldf(field, "must not be negative")
+		}
 	}
 	return nil
 }

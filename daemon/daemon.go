@@ -157,7 +157,8 @@ func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version strin
 		Log: d.log, Metrics: d.metrics, Instance: d.inst.Instance, Version: version,
 		DriverReason: d.inst.Storage.Reason, RuntimeReason: d.inst.Runtime.Reason,
 		Addr: clones.Address, PortFirst: clones.Ports.First, PortLast: clones.Ports.Last,
-		MaxClones: clones.Max, FloorBytes: clones.FreeFloor.Of(space.Total),
+		MaxClones: clones.Max, MemoryBytes: int64(d.cfg.Limits.Memory), CloneMemoryBytes: int64(clones.Memory), GoldenLimits: d.cfg.Limits.goldens(),
+		FloorBytes: clones.FreeFloor.Of(space.Total),
 		DefaultTTL: time.Duration(clones.DefaultTTL), MaxTTL: time.Duration(clones.MaxTTL),
 		KeepFor: time.Duration(d.cfg.Undo.For), KeepBytes: d.cfg.Undo.Space.Of(space.Total), KeepExpired: d.cfg.Undo.Expired,
 		Key: d.inst.Key, ReconcileEvery: time.Duration(d.cfg.ReconcileInterval),
@@ -187,7 +188,7 @@ func (d *Daemon) openAPI(ctx context.Context) error {
 	}
 	tokens := auth.NewTokens(d.store)
 	who := &auth.Authenticator{Local: local, Tokens: tokens}
-	if d.server, err = newServer(d.log, who, d.audit); err != nil {
+	if d.server, err = newServer(d.log, gate{who, newLimits(d.cfg.Limits), d.audit}); err != nil {
 		return err
 	}
 	d.server.register(d.plane, tokens, d.log)

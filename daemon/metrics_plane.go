@@ -26,6 +26,7 @@ type planeView interface {
 	Status(ctx context.Context) control.Status
 	Usage(ctx context.Context, name string) (storage.Usage, error)
 	KeptBytes() int64
+	Queued() int
 }
 
 // planeCollector reads the plane's state off at each scrape.
@@ -36,7 +37,7 @@ type planeCollector struct {
 	// usage is what all clones hold for themselves, in bytes, as last sampled.
 	usage atomic.Int64
 
-	clones, age, poolSize, poolFree, poolFloor, poolClones, poolKept, degraded *prometheus.Desc
+	clones, age, poolSize, poolFree, poolFloor, poolClones, poolKept, queued, degraded *prometheus.Desc
 }
 
 func newPlaneCollector(plane planeView, log *slog.Logger) *planeCollector {
@@ -52,13 +53,14 @@ func newPlaneCollector(plane planeView, log *slog.Logger) *planeCollector {
 		poolFloor:  desc("cloned_pool_floor_bytes", "Free space of the storage pool below which nothing new is made."),
 		poolClones: desc("cloned_pool_clones_bytes", "Space that only clones hold: what deleting them all would free. Sampled about once a minute."),
 		poolKept:   desc("cloned_pool_kept_bytes", "Space that only what is kept for undo holds: what forgetting it all would free. Sampled about once a minute."),
+		queued:     desc("cloned_queued_requests", "Requests that wait in line for room."),
 		degraded:   desc("cloned_degraded", "Number of things that are not as they should be; the host's status names them."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *planeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.clones, c.age, c.poolSize, c.poolFree, c.poolFloor, c.poolClones, c.poolKept, c.degraded} {
+	for _, d := range []*prometheus.Desc{c.clones, c.age, c.poolSize, c.poolFree, c.poolFloor, c.poolClones, c.poolKept, c.queued, c.degraded} {
 		ch <- d
 	}
 }
@@ -79,6 +81,7 @@ func (c *planeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.poolFloor, float64(status.FloorBytes))
 	gauge(c.poolClones, float64(c.usage.Load()))
 	gauge(c.poolKept, float64(c.plane.KeptBytes()))
+	gauge(c.queued, float64(c.plane.Queued()))
 	if status.Space.Total > 0 { // otherwise it is unknown, and no zero
 		gauge(c.poolSize, float64(status.Space.Total))
 		gauge(c.poolFree, float64(status.Space.Free))

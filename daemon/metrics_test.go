@@ -49,6 +49,7 @@ func (fakePlane) ListSnapshots(_ context.Context, golden string) ([]state.Snapsh
 	return []state.Snapshot{{Created: madeAt}, {Created: madeAt.Add(-time.Hour)}}, nil
 }
 func (f fakePlane) Status(context.Context) control.Status { return f.status }
+func (f fakePlane) Queued() int                           { return 4 }
 func (f fakePlane) KeptBytes() int64                      { return 70 }
 func (f fakePlane) Usage(_ context.Context, name string) (storage.Usage, error) {
 	if name == "c" {
@@ -128,9 +129,12 @@ cloned_pool_kept_bytes 70
 # HELP cloned_pool_size_bytes Size of the storage pool.
 # TYPE cloned_pool_size_bytes gauge
 cloned_pool_size_bytes 1000
+# HELP cloned_queued_requests Requests that wait in line for room.
+# TYPE cloned_queued_requests gauge
+cloned_queued_requests 4
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "cloned_clone_restarts_total", "cloned_golden_snapshot_age_seconds",
-		"cloned_orphans", "cloned_orphan_alarm", "cloned_pool_clones_bytes", "cloned_pool_free_bytes", "cloned_pool_kept_bytes", "cloned_pool_size_bytes"); err != nil {
+		"cloned_orphans", "cloned_orphan_alarm", "cloned_pool_clones_bytes", "cloned_pool_free_bytes", "cloned_pool_kept_bytes", "cloned_pool_size_bytes", "cloned_queued_requests"); err != nil {
 		t.Error(err)
 	}
 	families, err := reg.Gather()

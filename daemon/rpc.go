@@ -28,14 +28,21 @@ import (
 // requestIDKey is the metadata key that a request's ID travels by, both ways.
 const requestIDKey = "x-request-id"
 
+// gate is what calls have to pass: who makes them, how much that one may have, and
+// where they are written down.
+type gate struct {
+	auth   *auth.Authenticator
+	limits *limits
+	audit  *audit.Log
+}
+
 // rpc is what surrounds each call of the API: it gives the request its ID, finds
 // out who the caller is and sees to it that it may make the call, validates its
 // message, survives a handler's panic, logs and audits the outcome, and turns
 // errors into statuses.
 type rpc struct {
-	log      *slog.Logger
-	auth     *auth.Authenticator
-	audit    *audit.Log
+	log *slog.Logger
+	gate
 	validate protovalidate.Validator
 	// stopping ends when the daemon stops: streams end with it, unary calls
 	// are let finish.
@@ -143,7 +150,12 @@ func (r *rpc) admit(ctx context.Context, method string) (context.Context, error)
 	if err != nil {
 		return ctx, err
 	}
-	return auth.With(ctx, p), permit(p, method, need)
+	p = r.limits.of(p)
+	err = permit(p, method, need)
+	if err == nil && !reads(method) {
+		err = r.limits.allow(p)
+	}
+	return auth.With(ctx, p), err
 }
 
 // survive makes a handler's panic an error that carries the stack: one bad

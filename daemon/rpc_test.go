@@ -123,7 +123,7 @@ func serveOn(t *testing.T, log *logBuffer, who *auth.Authenticator, register fun
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { auditLog.Close() })
-	s, err := newServer(log.logger(), who, auditLog)
+	s, err := newServer(log.logger(), gate{who, newLimits(LimitsConfig{}), auditLog})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func TestReflection(t *testing.T) {
 }
 
 func TestServices(t *testing.T) {
-	s, err := newServer(slog.New(slog.DiscardHandler), own(), nil)
+	s, err := newServer(slog.New(slog.DiscardHandler), gate{auth: own()})
 	if err != nil {
 		t.Fatal(err)
 	}

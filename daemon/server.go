@@ -42,13 +42,13 @@ type server struct {
 }
 
 // newServer makes a server without services but those of gRPC itself.
-func newServer(log *slog.Logger, who *auth.Authenticator, auditLog *audit.Log) (*server, error) {
+func newServer(log *slog.Logger, calls gate) (*server, error) {
 	validate, err := protovalidate.New()
 	if err != nil {
 		return nil, err
 	}
 	stopping, stop := context.WithCancel(context.Background())
-	around := &rpc{log: log, auth: who, audit: auditLog, validate: validate, stopping: stopping}
+	around := &rpc{log: log, gate: calls, validate: validate, stopping: stopping}
 	s := &server{
 		grpc: grpc.NewServer(
 			grpc.Creds(auth.Transport{}),
@@ -59,7 +59,7 @@ func newServer(log *slog.Logger, who *auth.Authenticator, auditLog *audit.Log) (
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: alivePing, PermitWithoutStream: true}),
 		),
 		health: health.NewServer(),
-		audit:  auditLog,
+		audit:  calls.audit,
 		stop:   stop,
 	}
 	healthv1.RegisterHealthServer(s.grpc, s.health)

@@ -39,7 +39,7 @@ func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateClon
 	c, created, err := s.plane.CreateClone(ctx, control.CreateRequest{
 		Name: req.GetName(), Golden: req.GetGolden(), From: req.GetFrom(), Snapshot: req.GetSnapshot(),
 		Branch: req.GetBranch(), Owner: req.GetOwner(), Labels: req.GetLabels(),
-		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Held: req.GetHeld(), Wait: !req.GetNoWait(),
+		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Held: req.GetHeld(), Queue: req.GetWait().AsDuration(), Wait: !req.GetNoWait(),
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cloned-db/cloned/client"
 	"github.com/cloned-db/cloned/errs"
@@ -18,6 +19,7 @@ type createOptions struct {
 	labels                                             []string
 	port                                               int32
 	protect, noWait, verbose                           bool
+	wait                                               time.Duration
 }
 
 func newCreate(a *app) *cobra.Command {
@@ -58,10 +60,19 @@ func (o *createOptions) flags(a *app, cmd *cobra.Command) {
 	f.StringVar(&o.owner, "owner", "", "whom it belongs to (default: user@host)")
 	f.StringArrayVar(&o.labels, "label", nil, "label KEY=VALUE; may be repeated")
 	f.StringVar(&o.ttl, "ttl", "", "how long it lives: 90m, 4h, 7d (default: the daemon's)")
+	f.DurationVar(&o.wait, "wait", 0, "if a limit is reached, wait in line for room for so long, such as 5m")
 	f.Int32Var(&o.port, "port", 0, "port to publish (default: the next free one)")
 	a.complete(cmd, "golden", a.completeGoldens)
 	a.complete(cmd, "from", a.completeClones)
 	a.complete(cmd, "snapshot", a.completeSnapshots)
+}
+
+// waitFor is how long a request waits for room; nil for not at all.
+func waitFor(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 // request makes the API's request of the flags.
@@ -77,6 +88,7 @@ func (o *createOptions) request(ctx context.Context, c *client.Client, name stri
 	req := &clonedv1.CreateCloneRequest{
 		Name: name, Snapshot: o.snapshot, Branch: o.branch, Owner: o.owner, Labels: labels,
 		Ttl: life, Protect: o.protect, Port: o.port, NoWait: o.noWait,
+		Wait: waitFor(o.wait),
 	}
 	switch {
 	case o.from == "":

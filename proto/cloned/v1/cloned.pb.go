@@ -809,6 +809,9 @@ type CreateCloneRequest struct {
 	// It lives while somebody holds it (HoldClone), and a minute longer. Excludes
 	// ttl and protect.
 	Held bool `protobuf:"varint,12,opt,name=held,proto3" json:"held,omitempty"`
+	// How long to wait in line for room if a limit is reached or the pool is full;
+	// unset: not at all. Principals take turns.
+	Wait *durationpb.Duration `protobuf:"bytes,13,opt,name=wait,proto3" json:"wait,omitempty"`
 	// The clone to fork; empty with golden.
 	From          string `protobuf:"bytes,11,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -920,6 +923,13 @@ func (x *CreateCloneRequest) GetHeld() bool {
 		return x.Held
 	}
 	return false
+}
+
+func (x *CreateCloneRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
 }
 
 func (x *CreateCloneRequest) GetFrom() string {
@@ -4789,7 +4799,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x15.cloned.v1.CloneStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x06\n" +
 	"\x12CreateCloneRequest\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12C\n" +
 	"\x06golden\x18\x02 \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x06golden\x121\n" +
@@ -4802,7 +4812,8 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x04port\x18\t \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12\x17\n" +
 	"\ano_wait\x18\n" +
 	" \x01(\bR\x06noWait\x12\x12\n" +
-	"\x04held\x18\f \x01(\bR\x04held\x12?\n" +
+	"\x04held\x18\f \x01(\bR\x04held\x12=\n" +
+	"\x04wait\x18\r \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\x04wait\x12?\n" +
 	"\x04from\x18\v \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x04from\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -5243,107 +5254,108 @@ var file_cloned_v1_cloned_proto_depIdxs = []int32{
 	0,  // 13: cloned.v1.CloneFilter.state:type_name -> cloned.v1.CloneState
 	73, // 14: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
 	77, // 15: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	3,  // 16: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 17: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
-	8,  // 18: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	3,  // 19: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
-	78, // 20: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
-	77, // 21: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	74, // 22: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	3,  // 23: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 24: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
-	21, // 25: cloned.v1.GetChangesResponse.relations:type_name -> cloned.v1.RelationChange
-	3,  // 26: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
-	49, // 27: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
-	49, // 28: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
-	3,  // 29: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 30: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
-	8,  // 31: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	8,  // 32: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	1,  // 33: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
-	3,  // 34: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
-	43, // 35: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
-	44, // 36: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
-	45, // 37: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
-	46, // 38: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
-	75, // 39: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
-	42, // 40: cloned.v1.Golden.source:type_name -> cloned.v1.Source
-	47, // 41: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
-	76, // 42: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
-	49, // 43: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
-	76, // 44: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	42, // 45: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
-	47, // 46: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
-	51, // 47: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	48, // 48: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
-	51, // 49: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	49, // 50: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
-	48, // 51: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
-	49, // 52: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
-	48, // 53: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
-	49, // 54: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
-	70, // 55: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
-	76, // 56: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
-	69, // 57: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
-	2,  // 58: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
-	76, // 59: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 60: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
-	0,  // 61: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
-	9,  // 62: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
-	11, // 63: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
-	13, // 64: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
-	15, // 65: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
-	17, // 66: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
-	30, // 67: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
-	32, // 68: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
-	26, // 69: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
-	28, // 70: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
-	19, // 71: cloned.v1.CloneService.GetChanges:input_type -> cloned.v1.GetChangesRequest
-	22, // 72: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
-	24, // 73: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
-	34, // 74: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
-	36, // 75: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
-	38, // 76: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
-	40, // 77: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
-	50, // 78: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
-	53, // 79: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
-	55, // 80: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
-	57, // 81: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
-	59, // 82: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
-	61, // 83: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
-	63, // 84: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
-	65, // 85: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
-	67, // 86: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
-	10, // 87: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
-	12, // 88: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
-	14, // 89: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
-	16, // 90: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
-	18, // 91: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
-	31, // 92: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
-	33, // 93: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
-	27, // 94: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
-	29, // 95: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
-	20, // 96: cloned.v1.CloneService.GetChanges:output_type -> cloned.v1.GetChangesResponse
-	23, // 97: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
-	25, // 98: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
-	35, // 99: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
-	37, // 100: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
-	39, // 101: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
-	41, // 102: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
-	52, // 103: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
-	54, // 104: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
-	56, // 105: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
-	58, // 106: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
-	60, // 107: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
-	62, // 108: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
-	64, // 109: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
-	66, // 110: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
-	68, // 111: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
-	87, // [87:112] is the sub-list for method output_type
-	62, // [62:87] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	77, // 16: cloned.v1.CreateCloneRequest.wait:type_name -> google.protobuf.Duration
+	3,  // 17: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 18: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
+	8,  // 19: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	3,  // 20: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
+	78, // 21: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
+	77, // 22: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	74, // 23: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	3,  // 24: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 25: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
+	21, // 26: cloned.v1.GetChangesResponse.relations:type_name -> cloned.v1.RelationChange
+	3,  // 27: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
+	49, // 28: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
+	49, // 29: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
+	3,  // 30: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
+	3,  // 31: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
+	8,  // 32: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	8,  // 33: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	1,  // 34: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
+	3,  // 35: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
+	43, // 36: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
+	44, // 37: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
+	45, // 38: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
+	46, // 39: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
+	75, // 40: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
+	42, // 41: cloned.v1.Golden.source:type_name -> cloned.v1.Source
+	47, // 42: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
+	76, // 43: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
+	49, // 44: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
+	76, // 45: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	42, // 46: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
+	47, // 47: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
+	51, // 48: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	48, // 49: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
+	51, // 50: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	49, // 51: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
+	48, // 52: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
+	49, // 53: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
+	48, // 54: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
+	49, // 55: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
+	70, // 56: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
+	76, // 57: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
+	69, // 58: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
+	2,  // 59: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
+	76, // 60: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 61: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
+	0,  // 62: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
+	9,  // 63: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
+	11, // 64: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
+	13, // 65: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
+	15, // 66: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
+	17, // 67: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
+	30, // 68: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
+	32, // 69: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
+	26, // 70: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
+	28, // 71: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
+	19, // 72: cloned.v1.CloneService.GetChanges:input_type -> cloned.v1.GetChangesRequest
+	22, // 73: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
+	24, // 74: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
+	34, // 75: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
+	36, // 76: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
+	38, // 77: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
+	40, // 78: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
+	50, // 79: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
+	53, // 80: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
+	55, // 81: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
+	57, // 82: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
+	59, // 83: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
+	61, // 84: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
+	63, // 85: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
+	65, // 86: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
+	67, // 87: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
+	10, // 88: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
+	12, // 89: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
+	14, // 90: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
+	16, // 91: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
+	18, // 92: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
+	31, // 93: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
+	33, // 94: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
+	27, // 95: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
+	29, // 96: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
+	20, // 97: cloned.v1.CloneService.GetChanges:output_type -> cloned.v1.GetChangesResponse
+	23, // 98: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
+	25, // 99: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
+	35, // 100: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
+	37, // 101: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
+	39, // 102: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
+	41, // 103: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
+	52, // 104: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
+	54, // 105: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
+	56, // 106: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
+	58, // 107: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
+	60, // 108: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
+	62, // 109: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
+	64, // 110: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
+	66, // 111: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
+	68, // 112: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
+	88, // [88:113] is the sub-list for method output_type
+	63, // [63:88] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_cloned_v1_cloned_proto_init() }
