@@ -99,11 +99,11 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // New makes an error of the kind. The format's last %w operand, if any,
-// becomes its cause.
+// becomes its cause. What the message quotes may be anybody's: it is made Plain.
 func New(kind Kind, reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{
-		Kind: kind, Reason: reason, Message: err.Error(),
+		Kind: kind, Reason: reason, Message: Plain(err.Error()),
 		Retryable: kind == Unavailable || kind == Conflict,
 		Err:       silent(errors.Unwrap(err)),
 	}
@@ -118,7 +118,7 @@ func Fieldf(field, format string, args ...any) *Error {
 
 // WithHint sets what the user can do next and returns e.
 func (e *Error) WithHint(format string, args ...any) *Error {
-	e.Hint = fmt.Sprintf(format, args...)
+	e.Hint = Plain(fmt.Sprintf(format, args...))
 	return e
 }
 

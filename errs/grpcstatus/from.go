@@ -3,6 +3,7 @@ package grpcstatus
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -87,7 +88,7 @@ func FromError(err error, requestID string) *status.Status {
 	if e.Kind == errs.Denied && e.Reason == ReasonUnauthenticated {
 		code = codes.Unauthenticated
 	}
-	st := status.New(code, clean(message))
+	st := status.New(code, errs.Plain(message))
 	detailed, detailErr := st.WithDetails(details(e, message, hint, requestID)...)
 	if detailErr != nil {
 		return st
@@ -98,14 +99,14 @@ func FromError(err error, requestID string) *status.Status {
 func details(e *errs.Error, message, hint, requestID string) []protoadapt.MessageV1 {
 	meta := map[string]string{keyKind: e.Kind.String(), keyRetryable: strconv.FormatBool(e.Retryable)}
 	for key, value := range map[string]string{
-		keyHint: hint, keyField: e.Field, keyPhase: e.Phase, keyLog: tail(e.Log), keyRequestID: requestID,
+		keyHint: errs.Plain(hint), keyField: errs.Plain(e.Field), keyPhase: e.Phase, keyLog: tail(e.Log), keyRequestID: requestID,
 	} {
 		if value != "" {
-			meta[key] = clean(value)
+			meta[key] = value
 		}
 	}
 	list := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: e.Reason, Domain: Domain, Metadata: meta}}
-	message = clean(message)
+	message = errs.Plain(message)
 	switch e.Kind {
 	case errs.Invalid:
 		if violations := violations(e, message); len(violations) > 0 {
@@ -134,14 +135,14 @@ func violations(e *errs.Error, message string) Fields {
 
 // tail joins the last lines that fit.
 func tail(lines []string) string {
-	size, from := 0, len(lines)
-	for from > 0 && size+len(lines[from-1])+1 <= maxLogBytes {
-		from--
-		size += len(lines[from]) + 1
+	var fit []string
+	for size, at := 0, len(lines)-1; at >= 0; at-- {
+		line := errs.Plain(lines[at])
+		if size += len(line) + 1; size > maxLogBytes {
+			break
+		}
+		fit = append(fit, line)
 	}
-	return strings.Join(lines[from:], "\n")
+	slices.Reverse(fit)
+	return strings.Join(fit, "\n")
 }
-
-// clean makes what a command or a database said fit for a protobuf string,
-// which must be UTF-8: otherwise the whole status would be lost.
-func clean(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
