@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sys/unix"
+
+	"github.com/cloned-db/cloned/database"
 )
 
 // maxMessage bounds a message that a server sends us, in bytes: what runs there
@@ -77,6 +79,8 @@ func calm() map[string]string {
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_in_transaction_session_timeout": "0",
+		"post_auth_delay":                     "0",
+		"role":                                "none",
 		"session_replication_role":            "replica", // triggers do not fire
 		"session_preload_libraries":           "",
 		"local_preload_libraries":             "",
@@ -84,15 +88,25 @@ func calm() map[string]string {
 	}
 }
 
-// connectAdmin logs in to the server on a volume through the admin socket.
-func connectAdmin(ctx context.Context, volumePath string, published int, user, db string, params map[string]string) (*pgconn.PgConn, error) {
+// adminLogin is how we log in to the server on a volume through the admin socket,
+// to be sent at most that many bytes.
+func adminLogin(volumePath string, published int, db string, answers int64) (*pgconn.Config, error) {
 	config, err := loginConfig(db)
 	if err != nil {
 		return nil, err
 	}
-	config.Host, config.User, config.RuntimeParams = "/"+runDir, user, params
-	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+	config.Host, config.RuntimeParams = "/"+runDir, calm()
+	config.DialFunc = pgconn.DialFunc(bounded(answers, func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dialAdmin(ctx, volumePath, published)
+	}))
+	return config, nil
+}
+
+// connectAdmin logs in to the instance through its admin socket.
+func connectAdmin(ctx context.Context, t database.Target, db string, answers int64) (*pgconn.PgConn, error) {
+	config, err := adminLogin(t.VolumePath, t.Port, db, answers)
+	if err != nil {
+		return nil, err
 	}
 	return pgconn.ConnectConfig(ctx, config)
 }
@@ -114,21 +128,26 @@ func loginConfig(db string) (*pgconn.Config, error) {
 	return config, nil
 }
 
-// query returns the rows of a query as text; NULL is "".
-func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, err
-	}
+// query returns the rows of a query, which has that many columns, as text; NULL
+// is "".
+func query(ctx context.Context, conn *pgconn.PgConn, columns int, sql string) ([][]string, error) {
+	results := conn.Exec(ctx, sql)
 	var rows [][]string
-	for _, result := range results {
-		for _, values := range result.Rows {
+	for results.NextResult() {
+		for reader := results.ResultReader(); reader.NextRow(); {
+			values := reader.Values()
+			if len(values) != columns { // it is no server, or not ours
+				return nil, errors.Join(fmt.Errorf("it answers with %d columns, and %d were asked for", len(values), columns), conn.Conn().Close())
+			}
 			row := make([]string, len(values))
 			for i, v := range values {
 				row[i] = string(v)
 			}
 			rows = append(rows, row)
 		}
+	}
+	if err := results.Close(); err != nil {
+		return nil, err
 	}
 	return rows, nil
 }

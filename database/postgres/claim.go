@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -24,7 +25,7 @@ func setPassword(ctx context.Context, conn *pgconn.PgConn, v verifier) error {
 	// ALTER ROLE would take ten times as long: it tries whether the verifier is
 	// that of an empty password, in 4096 rounds. A verifier is of base64, ":", "$"
 	// and "-" and needs no quoting.
-	rows, err := query(ctx, conn, "UPDATE pg_authid SET rolpassword = '"+v.text+"' WHERE rolname = '"+role+"' RETURNING 1")
+	rows, err := query(ctx, conn, 1, "UPDATE pg_authid SET rolpassword = '"+v.text+"' WHERE rolname = '"+role+"' RETURNING 1")
 	if err != nil {
 		return instanceError("setting the password", err)
 	}
@@ -47,10 +48,10 @@ func logIn(ctx context.Context, t database.Target) error {
 	}
 	config.Host, config.Port, config.Password = t.Addr, uint16(t.Port), t.Password
 	var d net.Dialer
-	config.DialFunc = d.DialContext
+	config.DialFunc = pgconn.DialFunc(bounded(shortAnswers, d.DialContext))
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && answer.Code[:2] == "28" {
+	if errors.As(err, &answer) && strings.HasPrefix(answer.Code, "28") {
 		return wrongInstance(t, fmt.Sprintf("refuses our login: %s", answer.Message))
 	}
 	if err != nil {
@@ -66,7 +67,7 @@ func logIn(ctx context.Context, t database.Target) error {
 
 // identify returns errs.Conflict unless the instance is the one of the ID.
 func identify(ctx context.Context, conn *pgconn.PgConn, id string) error {
-	rows, err := query(ctx, conn, "SHOW "+instanceSetting)
+	rows, err := query(ctx, conn, 1, "SHOW "+instanceSetting)
 	var answer *pgconn.PgError
 	if err != nil && !errors.As(err, &answer) {
 		return instanceError("asking the instance for its ID", err)
@@ -84,12 +85,12 @@ func wrongInstance(t database.Target, what string) error {
 
 // Checkpoint implements database.Engine.
 func (*Engine) Checkpoint(ctx context.Context, t database.Target) error {
-	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, role, databaseOf(t), calm())
+	conn, err := connectAdmin(ctx, t, databaseOf(t), shortAnswers)
 	if err != nil {
 		return instanceError("connecting to the admin socket", err)
 	}
 	defer closeConn(ctx, conn)
-	if _, err := query(ctx, conn, "CHECKPOINT"); err != nil {
+	if _, err := query(ctx, conn, 0, "CHECKPOINT"); err != nil {
 		return instanceError("checkpoint", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -69,10 +70,11 @@ func (p *preparation) work(ctx context.Context) error {
 	p.report("checkpoint", 0, 0)
 	// The log up to here holds what was taken away; a new file begins, and the
 	// checkpoint removes the others.
-	for _, sql := range []string{"SELECT pg_switch_wal()", "CHECKPOINT"} {
-		if _, err := query(ctx, conn, sql); err != nil {
-			return sqlError(sql, err)
-		}
+	if _, err := query(ctx, conn, 1, "SELECT pg_switch_wal()"); err != nil {
+		return sqlError("switching the log", err)
+	}
+	if _, err := query(ctx, conn, 0, "CHECKPOINT"); err != nil {
+		return sqlError("checkpoint", err)
 	}
 	return p.stop(ctx, conn)
 }
@@ -83,7 +85,7 @@ func (p *preparation) stop(ctx context.Context, conn *pgconn.PgConn) error {
 	p.report("shutting down", 0, 0)
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	_, err := query(ctx, conn, stopServer)
+	_, err := query(ctx, conn, 0, stopServer)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code != adminShutdown || ctx.Err() != nil {
 		return sqlError("shutting down", err)
@@ -116,7 +118,7 @@ func (p *preparation) makeRole(ctx context.Context) error {
 		return err
 	}
 	defer closeConn(ctx, conn)
-	rows, err := query(ctx, conn, "SELECT 1 FROM pg_roles WHERE rolname = '"+role+"'")
+	rows, err := query(ctx, conn, 1, "SELECT 1 FROM pg_roles WHERE rolname = '"+role+"'")
 	if err != nil {
 		return sqlError("looking for the role", err)
 	}
@@ -126,7 +128,7 @@ func (p *preparation) makeRole(ctx context.Context) error {
 		p.defused("role " + role + " of the source: taken over, and a superuser now")
 	}
 	const powers = " ROLE " + role + " SUPERUSER LOGIN INHERIT CREATEDB CREATEROLE REPLICATION BYPASSRLS CONNECTION LIMIT -1 PASSWORD NULL VALID UNTIL 'infinity'"
-	if _, err := query(ctx, conn, do+powers+"; ALTER ROLE "+role+" RESET ALL"); err != nil {
+	if _, err := query(ctx, conn, 0, do+powers+"; ALTER ROLE "+role+" RESET ALL"); err != nil {
 		return sqlError("making the role", err)
 	}
 	return nil
@@ -144,11 +146,13 @@ func (p *preparation) connectAny(ctx context.Context, user string) (*pgconn.PgCo
 }
 
 func (p *preparation) connect(ctx context.Context, user, db string) (*pgconn.PgConn, error) {
-	params := calm()
-	if p.req.Facts.Major >= 17 {
-		params["event_triggers"] = "off"
+	config, err := adminLogin(p.req.Volume.Path, port, db, longAnswers)
+	if err != nil {
+		return nil, errs.New(errs.Internal, "DATABASE", "%w", err)
 	}
-	conn, err := connectAdmin(ctx, p.req.Volume.Path, port, user, db, params)
+	config.User = user
+	maps.Copy(config.RuntimeParams, of(calmSince, p.req.Facts.Major))
+	conn, err := pgconn.ConnectConfig(ctx, config)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
 		return nil, errs.New(errs.Precondition, "DATABASE", "connecting to the database %s: %s: %w", strconv.Quote(db), answer.Detail, answer).
@@ -182,7 +186,7 @@ type db struct {
 func (p *preparation) databases(ctx context.Context, conn *pgconn.PgConn) ([]db, error) {
 	const sql = `SELECT datname, datistemplate, pg_database_size(oid) FROM pg_database
 		WHERE datallowconn AND datconnlimit <> -2 ORDER BY datname`
-	rows, err := query(ctx, conn, sql)
+	rows, err := query(ctx, conn, 3, sql)
 	if err != nil {
 		return nil, sqlError("listing databases", err)
 	}

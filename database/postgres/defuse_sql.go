@@ -78,7 +78,7 @@ func (p *preparation) defuseDatabase(ctx context.Context, conn *pgconn.PgConn) e
 			return err
 		}
 	}
-	_, err := query(ctx, conn, "VACUUM (FULL) pg_user_mapping")
+	_, err := query(ctx, conn, 0, "VACUUM (FULL) pg_user_mapping")
 	if err != nil {
 		return sqlError("rewriting pg_user_mapping", err)
 	}
@@ -87,7 +87,7 @@ func (p *preparation) defuseDatabase(ctx context.Context, conn *pgconn.PgConn) e
 
 // stopJobs stops the jobs in a table, if it is there and is the scheduler's.
 func (p *preparation) stopJobs(ctx context.Context, conn *pgconn.PgConn, table, column string) error {
-	rows, err := query(ctx, conn, fmt.Sprintf(`SELECT 1 FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+	rows, err := query(ctx, conn, 1, fmt.Sprintf(`SELECT 1 FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
 		WHERE attrelid = to_regclass('%s') AND relkind IN ('r', 'p') AND attname = '%s' AND atttypid = 'bool'::regtype`, table, column))
 	if err != nil {
 		return sqlError("looking for "+table, err)
@@ -95,12 +95,12 @@ func (p *preparation) stopJobs(ctx context.Context, conn *pgconn.PgConn, table, 
 	if len(rows) == 0 {
 		return nil
 	}
-	results, err := conn.Exec(ctx, fmt.Sprintf("UPDATE %s SET %s = false WHERE %[2]s", table, column)).ReadAll()
+	stopped, err := query(ctx, conn, 1, fmt.Sprintf("UPDATE %s SET %s = false WHERE %[2]s RETURNING 1", table, column))
 	if err != nil {
 		return sqlError("stopping the jobs in "+table, err)
 	}
-	if n := results[0].CommandTag.RowsAffected(); n > 0 {
-		p.defused(strconv.FormatInt(n, 10) + " jobs in " + table)
+	if len(stopped) > 0 {
+		p.defused(strconv.Itoa(len(stopped)) + " jobs in " + table)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (p *preparation) defuseCluster(ctx context.Context, conn *pgconn.PgConn) er
 	if n > 0 {
 		p.defused("passwords of " + strconv.Itoa(n) + " roles")
 	}
-	if _, err := query(ctx, conn, rewrite); err != nil {
+	if _, err := query(ctx, conn, 0, rewrite); err != nil {
 		return sqlError("rewriting the tables of roles", err)
 	}
 	return nil
@@ -128,7 +128,7 @@ func (p *preparation) defuseCluster(ctx context.Context, conn *pgconn.PgConn) er
 // rollBackPrepared rolls back what was prepared to be committed by another
 // transaction manager than the clone has.
 func (p *preparation) rollBackPrepared(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := query(ctx, conn, "SELECT DISTINCT database FROM pg_prepared_xacts")
+	rows, err := query(ctx, conn, 1, "SELECT DISTINCT database FROM pg_prepared_xacts")
 	if err != nil {
 		return sqlError("listing prepared transactions", err)
 	}
@@ -149,12 +149,12 @@ func (p *preparation) rollBackPrepared(ctx context.Context, conn *pgconn.PgConn)
 // each runs the statements that a query writes, one after the other, and notes
 // what they take away.
 func (p *preparation) each(ctx context.Context, conn *pgconn.PgConn, find string) (int, error) {
-	rows, err := query(ctx, conn, find)
+	rows, err := query(ctx, conn, 2, find)
 	if err != nil {
 		return 0, sqlError("looking for what to take away", err)
 	}
 	for _, row := range rows {
-		if _, err := query(ctx, conn, row[0]); err != nil {
+		if _, err := query(ctx, conn, 0, row[0]); err != nil {
 			return 0, sqlError(row[0], err)
 		}
 		if row[1] != "" {

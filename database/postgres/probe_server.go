@@ -73,6 +73,7 @@ func askServer(ctx context.Context, src database.Source) (server, error) {
 	}
 	config.RuntimeParams["search_path"] = "pg_catalog"
 	config.RuntimeParams["default_transaction_read_only"] = "on"
+	config.DialFunc = pgconn.DialFunc(bounded(longAnswers, dialer(config.DialFunc)))
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	conn, err := pgconn.ConnectConfig(ctx, config)
@@ -80,9 +81,12 @@ func askServer(ctx context.Context, src database.Source) (server, error) {
 		return server{}, sourceError(err)
 	}
 	defer closeConn(ctx, conn)
-	rows, err := query(ctx, conn, serverQuery)
+	rows, err := query(ctx, conn, 8, serverQuery)
 	if err != nil {
 		return server{}, sourceError(err)
+	}
+	if len(rows) != 1 {
+		return server{}, unreachable("the source's answer has %d rows instead of one", len(rows))
 	}
 	s, err := readServer(rows[0])
 	if err != nil {
@@ -91,7 +95,7 @@ func askServer(ctx context.Context, src database.Source) (server, error) {
 	if s.tablespaces, err = askTablespaces(ctx, conn); err != nil {
 		return s, err
 	}
-	rows, err = query(ctx, conn, libraryQuery)
+	rows, err = query(ctx, conn, 1, libraryQuery)
 	if err != nil {
 		return s, sourceError(err)
 	}
@@ -129,7 +133,7 @@ func readServer(row []string) (s server, err error) {
 }
 
 func askTablespaces(ctx context.Context, conn *pgconn.PgConn) ([]tablespace, error) {
-	rows, err := query(ctx, conn, tablespaceQuery)
+	rows, err := query(ctx, conn, 2, tablespaceQuery)
 	if err != nil {
 		return nil, sourceError(err)
 	}
@@ -153,7 +157,7 @@ func denied(format string, args ...any) *errs.Error {
 func sourceError(err error) error {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
-		switch answer.Code[:2] {
+		switch class := answer.Code[:min(2, len(answer.Code))]; class {
 		case "28": // invalid authorization, invalid password
 			return denied("the source refuses the login: %s", answer.Message).
 				WithHint("check user and password file, and the source's pg_hba.conf")

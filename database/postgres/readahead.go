@@ -31,7 +31,7 @@ const atSessionStart = `WITH catalog AS (SELECT oid FROM pg_class WHERE relnames
 
 // noteReadAhead notes what sessions of a database read first.
 func (p *preparation) noteReadAhead(ctx context.Context, conn *pgconn.PgConn, db string) error {
-	rows, err := query(ctx, conn, atSessionStart)
+	rows, err := query(ctx, conn, 1, atSessionStart)
 	if err != nil {
 		return sqlError("looking for the catalogs' files", err)
 	}

@@ -31,7 +31,7 @@ func (*Engine) Ready(ctx context.Context, t database.Target) error {
 	verifier := verifierOf(t.Password) // is made while the server makes the session
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, role, databaseOf(t), calm())
+	conn, err := connectAdmin(ctx, t, databaseOf(t), shortAnswers)
 	var answer *pgconn.PgError
 	switch {
 	case err == nil:

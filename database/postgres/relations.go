@@ -118,7 +118,7 @@ func (list inDatabase) all(db catalog) []database.Relation {
 		default:
 			r.Kind, r.Created = "dropped", false
 		}
-		r.Database = strings.ToValidUTF8(db.name, "?")
+		r.Database = errs.Plain(db.name)
 		key := r.Kind + " " + r.Name
 		if have := merged[key]; have != nil {
 			have.Bytes, have.Size = have.Bytes+r.Bytes, have.Size+r.Size
@@ -144,14 +144,14 @@ type catalog struct {
 func askDatabases(ctx context.Context, t database.Target) (map[uint64]catalog, error) {
 	all := map[uint64]catalog{0: {name: databaseOf(t), open: true}}
 	// A limit of -2 is that of one whose removal was interrupted.
-	rows, err := ask(ctx, t, databaseOf(t), "SELECT oid, datname, datallowconn AND datconnlimit <> -2 FROM pg_database")
+	rows, err := ask(ctx, t, databaseOf(t), 3, "SELECT oid, datname, datallowconn AND datconnlimit <> -2 FROM pg_database")
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
 		oid, err := strconv.ParseUint(row[0], 10, 32)
 		if err != nil {
-			return nil, errs.New(errs.Internal, "CATALOG", "pg_database: %w", err)
+			return nil, errs.New(errs.Precondition, "INSTANCE", "pg_database: %w", err)
 		}
 		all[oid] = catalog{name: row[1], open: row[2] == "t"}
 	}
@@ -168,7 +168,7 @@ func (list inDatabase) describe(ctx context.Context, t database.Target, db strin
 	// relfilenode is 0 for the few catalogs that are mapped; only those are asked
 	// one by one. A toast table is named after its table. A relation begins with a
 	// filenode that is its OID, and gets another when all of it is written anew.
-	rows, err := ask(ctx, t, db, `WITH r AS (
+	rows, err := ask(ctx, t, db, 4, `WITH r AS (
 		SELECT oid, CASE relfilenode WHEN 0 THEN pg_relation_filenode(oid) ELSE relfilenode END AS node, relname, relnamespace, relkind FROM pg_class
 		WHERE relisshared = `+strconv.FormatBool(shared)+` AND relkind IN ('r', 'i', 't', 'm', 'S') AND (relfilenode = 0 OR relfilenode IN (`+strings.Join(nodes, ",")+`)))
 		SELECT r.node, coalesce(n.nspname || '.' || o.relname, x.nspname || '.' || r.relname),
@@ -186,23 +186,23 @@ func (list inDatabase) describe(ctx context.Context, t database.Target, db strin
 	for _, row := range rows {
 		node, err := strconv.ParseUint(row[0], 10, 32)
 		if err != nil {
-			return errs.New(errs.Internal, "CATALOG", "pg_class: %w", err)
+			return errs.New(errs.Precondition, "INSTANCE", "pg_class: %w", err)
 		}
 		if r := list[node]; r != nil {
-			r.Name, r.Kind, r.Created = strings.ToValidUTF8(row[1], "?"), row[2], r.Created && row[3] == "t"
+			r.Name, r.Kind, r.Created = errs.Plain(row[1]), errs.Plain(row[2]), r.Created && row[3] == "t"
 		}
 	}
 	return nil
 }
 
 // ask runs a query in a database, through the admin socket.
-func ask(ctx context.Context, t database.Target, db, sql string) ([][]string, error) {
-	conn, err := connectAdmin(ctx, t.VolumePath, t.Port, role, db, calm())
+func ask(ctx context.Context, t database.Target, db string, columns int, sql string) ([][]string, error) {
+	conn, err := connectAdmin(ctx, t, db, longAnswers)
 	if err != nil {
 		return nil, instanceError("connecting to database "+db, err)
 	}
 	defer closeConn(ctx, conn)
-	rows, err := query(ctx, conn, sql)
+	rows, err := query(ctx, conn, columns, sql)
 	if err != nil {
 		return nil, instanceError("asking the catalog of database "+db, err)
 	}

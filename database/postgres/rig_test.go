@@ -397,9 +397,19 @@ func askURL(t testing.TB, url, sql string) [][]string {
 		t.Fatal(err)
 	}
 	defer closeConn(t.Context(), conn)
-	rows, err := query(t.Context(), conn, sql)
+	results, err := conn.Exec(t.Context(), sql).ReadAll()
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
+	}
+	var rows [][]string
+	for _, result := range results {
+		for _, values := range result.Rows {
+			row := make([]string, len(values))
+			for i, v := range values {
+				row[i] = string(v)
+			}
+			rows = append(rows, row)
+		}
 	}
 	return rows
 }

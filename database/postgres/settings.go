@@ -115,6 +115,13 @@ var modest = []given{
 	{name: "autovacuum_multixact_freeze_max_age", value: "2000000000"},
 }
 
+// calmSince are those of calm that not all versions have.
+var calmSince = []given{
+	{name: "event_triggers", value: "off", since: 17},
+	{name: "idle_session_timeout", value: "0", since: 14},
+	{name: "transaction_timeout", value: "0", since: 17},
+}
+
 // memory says where a server keeps shared memory that comes and goes. In the
 // host's own /dev/shm it would stay behind when the server is killed; on the
 // volume it goes with that.

@@ -39,7 +39,7 @@ func (p *preparation) vacuum(ctx context.Context, databases []db) error {
 
 // vacuumTables vacuums the tables of a database and returns their size in bytes.
 func (p *preparation) vacuumTables(ctx context.Context, conn *pgconn.PgConn, message string, before, total int64) (int64, error) {
-	tables, err := query(ctx, conn, vacuumQuery)
+	tables, err := query(ctx, conn, 2, vacuumQuery)
 	if err != nil {
 		return 0, sqlError("listing tables", err)
 	}
@@ -53,7 +53,7 @@ func (p *preparation) vacuumTables(ctx context.Context, conn *pgconn.PgConn, mes
 			reported = done
 			p.report(message, min(before+done, total), total)
 		}
-		if _, err := query(ctx, conn, t[0]); err != nil {
+		if _, err := query(ctx, conn, 0, t[0]); err != nil {
 			return done, sqlError(t[0], err)
 		}
 		done += size
