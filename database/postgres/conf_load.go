@@ -8,13 +8,17 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/cloned-db/cloned/errs"
 )
 
 const (
 	confFile = "postgresql.conf"
 	autoFile = "postgresql.auto.conf"
-	// maxIncludes bounds how many files of settings are read.
+	// maxIncludes bounds how many files of settings are read, maxSettings how much
+	// of them, in bytes.
 	maxIncludes = 100
+	maxSettings = 4 << 20
 )
 
 // settings are those that a data directory's files set, by name.
@@ -35,12 +39,15 @@ type confLoader struct {
 	found    settings
 	warnings []string
 	files    int
+	read     int // bytes
 	// open are the files that include the present one, and itself.
 	open []string
 }
 
 func (l *confLoader) warn(format string, args ...any) {
-	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
+	if len(l.warnings) <= maxTold { // one more than is told: that there are more
+		l.warnings = append(l.warnings, errs.Plain(fmt.Sprintf(format, args...)))
+	}
 }
 
 // file reads one file and what it includes.
@@ -63,6 +70,10 @@ func (l *confLoader) file(name string, mayLack bool) {
 	}
 	if err != nil {
 		l.warn("settings in %s are ignored: %v", name, err)
+		return
+	}
+	if l.read += len(content); l.read > maxSettings {
+		l.warn("settings in %s are ignored: all files together have more than %d bytes", name, maxSettings)
 		return
 	}
 	entries, bad := parseConf(string(content))

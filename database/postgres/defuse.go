@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -207,18 +208,23 @@ func (p *preparation) measure(ctx context.Context, conn *pgconn.PgConn) error {
 	if err != nil {
 		return err
 	}
-	p.result.SizeBytes, p.result.Databases = 0, nil
+	var names []string
+	p.result.SizeBytes = 0
 	for _, d := range databases {
 		p.result.SizeBytes += d.size
-		p.result.Databases = append(p.result.Databases, d.name)
+		names = append(names, d.name)
 	}
-	p.result.Database = mainDatabase(databases)
+	p.result.Database, p.result.Databases = mainDatabase(databases), told(names)
 	return nil
 }
 
 // mainDatabase is the largest of the users' own; without any, "postgres" or
-// whatever there is.
+// whatever there is. Its name is written into files and URLs, so it is none that
+// could be more than a name there.
 func mainDatabase(databases []db) string {
+	databases = slices.DeleteFunc(slices.Clone(databases), func(d db) bool {
+		return errs.Plain(d.name) != d.name || strings.ContainsAny(d.name, "\n\t")
+	})
 	rank := func(d db) int {
 		switch {
 		case d.template:

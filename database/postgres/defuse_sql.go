@@ -66,8 +66,55 @@ const passwords = `SELECT format('ALTER ROLE %I PASSWORD NULL', rolname), '' FRO
 // still to be found in their pages.
 const rewrite = `VACUUM (FULL) pg_authid, pg_subscription, pg_db_role_setting`
 
+// What fires in our sessions too, by the will of its owner, is off while we work:
+// each row is a statement that turns something off, and one that turns it on.
+const (
+	// eventTriggers can be turned off by a setting since version 17.
+	eventTriggers = `SELECT format('ALTER EVENT TRIGGER %I DISABLE', evtname),
+		format('ALTER EVENT TRIGGER %I ENABLE %s', evtname, CASE evtenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END)
+	FROM pg_event_trigger WHERE evtenabled IN ('A', 'R')`
+
+	// tableTriggers takes the name of a table.
+	tableTriggers = `SELECT format('ALTER TABLE %%s DISABLE %%s %%I', '%[1]s'::regclass, kind, name),
+		format('ALTER TABLE %%s ENABLE %%s %%s %%I', '%[1]s'::regclass, CASE enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END, kind, name)
+	FROM (SELECT 'TRIGGER', tgname, tgenabled FROM pg_trigger WHERE tgrelid = '%[1]s'::regclass AND NOT tgisinternal
+		UNION ALL SELECT 'RULE', rulename, ev_enabled FROM pg_rewrite WHERE ev_class = '%[1]s'::regclass) AS t (kind, name, enabled)
+	WHERE enabled IN ('A', 'R')`
+)
+
+// without does something while what the query finds is off. (If it fails, so does
+// the preparation, and the volume goes.)
+func (p *preparation) without(ctx context.Context, conn *pgconn.PgConn, find string, do func() error) error {
+	found, err := query(ctx, conn, 2, find)
+	if err != nil {
+		return sqlError("looking for triggers", err)
+	}
+	turn := func(column int) error {
+		for _, row := range found {
+			if _, err := query(ctx, conn, 0, row[column]); err != nil {
+				return sqlError(row[column], err)
+			}
+		}
+		return nil
+	}
+	if err := turn(0); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return turn(1)
+}
+
 // defuseDatabase takes away what could do harm in one database.
 func (p *preparation) defuseDatabase(ctx context.Context, conn *pgconn.PgConn) error {
+	if p.req.Facts.Major >= 17 {
+		return p.takeAway(ctx, conn)
+	}
+	return p.without(ctx, conn, eventTriggers, func() error { return p.takeAway(ctx, conn) })
+}
+
+func (p *preparation) takeAway(ctx context.Context, conn *pgconn.PgConn) error {
 	for _, find := range perDatabase {
 		if _, err := p.each(ctx, conn, find); err != nil {
 			return err
@@ -95,14 +142,16 @@ func (p *preparation) stopJobs(ctx context.Context, conn *pgconn.PgConn, table, 
 	if len(rows) == 0 {
 		return nil
 	}
-	stopped, err := query(ctx, conn, 1, fmt.Sprintf("UPDATE %s SET %s = false WHERE %[2]s RETURNING 1", table, column))
-	if err != nil {
-		return sqlError("stopping the jobs in "+table, err)
-	}
-	if len(stopped) > 0 {
-		p.defused(strconv.Itoa(len(stopped)) + " jobs in " + table)
-	}
-	return nil
+	return p.without(ctx, conn, fmt.Sprintf(tableTriggers, table), func() error {
+		stopped, err := query(ctx, conn, 1, fmt.Sprintf("UPDATE %s SET %s = false WHERE %[2]s RETURNING 1", table, column))
+		if err != nil {
+			return sqlError("stopping the jobs in "+table, err)
+		}
+		if len(stopped) > 0 {
+			p.defused(strconv.Itoa(len(stopped)) + " jobs in " + table)
+		}
+		return nil
+	})
 }
 
 // defuseCluster takes away what could do harm in all of them.

@@ -96,7 +96,7 @@ func (d *directory) describe(data *os.Root, warnings []string) error {
 	f.Standby = standby
 	f.Owner = ownerOf(info)
 	f.PreloadLibraries = splitLibraries(d.settings[preload])
-	f.Warnings = append(warnings, d.settings.warnings()...)
+	f.Warnings = told(append(warnings, d.settings.warnings()...))
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"fmt"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -56,8 +58,17 @@ func whyNotLoaded(item string) string {
 	if strings.Contains(strings.TrimPrefix(item, "$libdir/"), "/") {
 		return "is a path, and only libraries of the image are loaded"
 	}
-	return harmful[libraryName(item)]
+	name := libraryName(item)
+	if !plainName.MatchString(name) {
+		return "is not the name of a library"
+	}
+	return harmful[name]
 }
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*$`)
+
+// maxLibraries bounds how many a server is told to load.
+const maxLibraries = 64
 
 // loadable splits a list into the libraries that clones load and, for people,
 // those that they do not and why.
@@ -65,6 +76,8 @@ func loadable(list []string) (load, refused []string) {
 	for _, item := range list {
 		if why := whyNotLoaded(item); why != "" {
 			refused = append(refused, "library "+item+": "+why)
+		} else if len(load) == maxLibraries {
+			refused = append(refused, fmt.Sprintf("library %s: there are more than %d", item, maxLibraries))
 		} else {
 			load = append(load, libraryName(item))
 		}

@@ -27,6 +27,7 @@ import (
 func (*Engine) Prepare(ctx context.Context, rt container.Runtime, req database.PrepareRequest) (database.Prepared, error) {
 	p := &preparation{rt: rt, req: req, paths: pathsOf(rt, req.Volume), readAhead: map[string][]string{}}
 	err := p.run(ctx)
+	p.result.Defused = told(p.result.Defused)
 	return p.result, inPhase(phasePrepare, err)
 }
 
@@ -69,7 +70,7 @@ func (p *preparation) run(ctx context.Context) error {
 func (p *preparation) report(message string, done, total int64) {
 	p.reporting.Lock()
 	defer p.reporting.Unlock()
-	p.req.Progress(database.Progress{Phase: phasePrepare, Message: message, Done: done, Total: total})
+	p.req.Progress(database.Progress{Phase: phasePrepare, Message: errs.Plain(message), Done: done, Total: total})
 }
 
 // defused notes something that was taken away.

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -47,6 +49,7 @@ var dropped = []string{
 	"allow_alter_system", "config_file", "hot_standby", "hot_standby_feedback", "krb_server_keyfile", "log_directory",
 	"log_filename", "recovery_min_apply_delay", "recovery_target_action", "recovery_target_inclusive",
 	"recovery_target_timeline", "restart_after_crash", "wal_receiver_create_temp_slot",
+	"pre_auth_delay", "post_auth_delay",
 	"zero_damaged_pages", "ignore_system_indexes", "ignore_checksum_failure", "ignore_invalid_pages",
 	"bonjour", "bonjour_name", "event_source", "syslog_facility", "syslog_ident",
 }
@@ -117,7 +120,7 @@ func (c control) parameters() settings {
 }
 
 // remove removes what the last server left, and what is about other servers.
-func (p *preparation) remove(_, data *os.Root) error {
+func (p *preparation) remove(volume, data *os.Root) error {
 	for _, name := range []string{
 		"postmaster.pid", "postmaster.opts", "current_logfiles", "backup_manifest",
 		"recovery.conf", "recovery.done", // servers refuse to start with the former
@@ -126,26 +129,19 @@ func (p *preparation) remove(_, data *os.Root) error {
 			return err
 		}
 	}
-	slots, err := names(data, "pg_replslot")
+	// These may be links to directories on the volume that are not in this one.
+	slots, err := empty(volume, path.Join(p.req.Volume.DataDir, "pg_replslot"))
 	if err != nil {
 		return err
 	}
 	for _, slot := range slots {
-		if err := data.RemoveAll(path.Join("pg_replslot", slot)); err != nil {
-			return err
-		}
 		p.defused("replication slot " + strconv.Quote(slot))
 	}
 	// What production did is in its logs, and in what pg_stat_statements keeps.
 	for _, dir := range []string{"log", "pg_log", "pg_stat", "pg_stat_tmp"} {
-		entries, err := names(data, dir)
+		entries, err := empty(volume, path.Join(p.req.Volume.DataDir, dir))
 		if err != nil {
 			return err
-		}
-		for _, entry := range entries {
-			if err := data.RemoveAll(path.Join(dir, entry)); err != nil {
-				return err
-			}
 		}
 		if len(entries) > 0 {
 			p.defused("logs and statistics in " + dir)
@@ -154,21 +150,40 @@ func (p *preparation) remove(_, data *os.Root) error {
 	return nil
 }
 
+// empty removes all that is in a directory of the volume, and returns its names.
+func empty(volume *os.Root, dir string) ([]string, error) {
+	entries, err := names(volume, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if err := volume.RemoveAll(path.Join(dir, entry)); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
 // secrets removes production's keys and rules of access: a clone's user can read
 // all files of the clone.
-func (p *preparation) secrets(_, data *os.Root) error {
+func (p *preparation) secrets(volume, data *os.Root) error {
 	key := "server.key"
 	if found, ok := p.source["ssl_key_file"]; ok && filepath.IsLocal(found) {
 		key = found
 	}
-	has, err := exists(data, key)
-	if err != nil {
+	file := path.Join(p.req.Volume.DataDir, key)
+	info, err := volume.Lstat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && info.IsDir():
+	case err != nil:
 		return err
-	}
-	if has {
+	default:
 		p.defused("private key " + key)
+		if err := volume.Remove(file); err != nil {
+			return err
+		}
 	}
-	for _, name := range []string{key, hbaFile, identFile} {
+	for _, name := range []string{hbaFile, identFile} {
 		if err := data.RemoveAll(name); err != nil {
 			return err
 		}

@@ -45,6 +45,7 @@ func probeServer(ctx context.Context, src database.Source) (database.Facts, int6
 	for _, r := range refused {
 		facts.Warnings = append(facts.Warnings, r+": not loaded")
 	}
+	facts.Warnings = told(facts.Warnings)
 	return facts, s.size, nil
 }
 

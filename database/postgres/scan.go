@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -29,15 +31,31 @@ type contents struct {
 	Size int64 // sum of the files' sizes, in bytes
 	// Outside are links that lead out of the volume, as "path -> target".
 	Outside []string
-	// Odd are pipes, sockets and devices, which no data directory has.
+	// Odd are pipes, sockets and devices, which no data directory has, and what
+	// would give rights to who runs or reads it.
 	Odd []string
+	// Unlisted is how many of these were found besides.
+	Unlisted int
+}
+
+// listed adds a path for people, if there is room.
+func (c *contents) listed(paths *[]string, path string) {
+	if len(*paths) < maxListed {
+		*paths = append(*paths, path)
+	} else {
+		c.Unlisted++
+	}
 }
 
 // scan walks the directory dir below the volume. It follows no link. Files that
 // vanish meanwhile, as under a server that runs, are passed over.
 func scan(ctx context.Context, volume *os.Root, dir string) (contents, error) {
-	s := scanner{ctx: ctx, volume: volume, base: dir}
-	err := s.dir(dir, 0)
+	info, err := volume.Stat(dir)
+	if err != nil {
+		return contents{}, err
+	}
+	s := scanner{ctx: ctx, volume: volume, base: dir, owner: ownerOf(info).UID}
+	err = s.dir(dir, 0)
 	if err == nil {
 		err = s.tablespaceMap()
 	}
@@ -48,6 +66,7 @@ type scanner struct {
 	ctx    context.Context
 	volume *os.Root
 	base   string
+	owner  int // whose the data directory is
 	found  contents
 }
 
@@ -85,13 +104,27 @@ func (s *scanner) entry(name string, depth int) error {
 	case mode.IsDir():
 		return s.dir(name, depth+1)
 	case mode.IsRegular():
-		s.found.Size += info.Size()
+		s.found.Size += min(info.Size(), math.MaxInt64-s.found.Size)
+		if s.foreign(info) {
+			s.found.listed(&s.found.Odd, s.below(name))
+		}
 	case mode&fs.ModeSymlink != 0:
 		return s.link(name)
 	default:
-		s.found.Odd = append(s.found.Odd, s.below(name))
+		s.found.listed(&s.found.Odd, s.below(name))
 	}
 	return nil
+}
+
+// foreign says that a file is none of PostgreSQL's: it runs with its owner's
+// rights, or it is another user's and has a name elsewhere too, as a hard link to
+// a file of the host's has.
+func (s *scanner) foreign(info fs.FileInfo) bool {
+	if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+		return true
+	}
+	links := info.Sys().(*syscall.Stat_t).Nlink // what os.Stat has on Linux
+	return links > 1 && ownerOf(info).UID != s.owner
 }
 
 func (s *scanner) link(name string) error {
@@ -108,7 +141,7 @@ func (s *scanner) link(name string) error {
 		inside = err == nil || errors.Is(err, fs.ErrNotExist)
 	}
 	if !inside {
-		s.found.Outside = append(s.found.Outside, s.below(name)+" -> "+target)
+		s.found.listed(&s.found.Outside, s.below(name)+" -> "+target)
 	}
 	return nil
 }
@@ -125,7 +158,7 @@ func (s *scanner) tablespaceMap() error {
 	}
 	for line := range strings.Lines(string(content)) {
 		if oid, target, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " "); ok {
-			s.found.Outside = append(s.found.Outside, "tablespace_map: "+oid+" -> "+target)
+			s.found.listed(&s.found.Outside, "tablespace_map: "+oid+" -> "+target)
 		}
 	}
 	return nil
@@ -142,28 +175,27 @@ func (s *scanner) below(name string) string {
 // check refuses what can't be in a golden.
 func (c contents) check() error {
 	if len(c.Outside) > 0 {
-		return errs.New(errs.Precondition, database.ReasonLinksOutside, "the data directory has links that lead out of it: %s", list(c.Outside)).
+		return errs.New(errs.Precondition, database.ReasonLinksOutside, "the data directory has links that lead out of it: %s", c.list(c.Outside)).
 			WithHint("put the files in place of the links, or copy the server with a base backup, which brings tablespaces along")
 	}
 	if len(c.Odd) > 0 {
-		return errs.New(errs.Precondition, "ODD_FILES", "the data directory has pipes, sockets or devices in it: %s", list(c.Odd)).
+		return errs.New(errs.Precondition, "ODD_FILES", "the data directory has pipes, sockets, devices, set-user-ID files or hard links to files of other users in it: %s", c.list(c.Odd)).
 			WithHint("remove them: PostgreSQL has none there")
 	}
 	return nil
 }
 
 // list writes paths for people, quoted, so that they can hold nothing but text.
-func list(paths []string) string {
+func (c contents) list(paths []string) string {
 	var b strings.Builder
 	for i, p := range paths {
-		if i == maxListed {
-			fmt.Fprintf(&b, " and %d more", len(paths)-i)
-			break
-		}
 		if i > 0 {
 			b.WriteString(", ")
 		}
 		fmt.Fprintf(&b, "%q", p)
+	}
+	if c.Unlisted > 0 {
+		fmt.Fprintf(&b, " and %d more", c.Unlisted)
 	}
 	return b.String()
 }
