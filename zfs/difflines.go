@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -95,7 +96,7 @@ func parsePath(escaped, mount string) (path, bool) {
 		return path{}, true
 	case rel == "" || rel == "/":
 		return path{known: true}, true
-	case rel[0] != '/':
+	case rel[0] != '/' || !filepath.IsLocal(rel[1:]):
 		return path{}, false
 	}
 	return path{rel: rel[1:], known: true}, true

@@ -25,6 +25,10 @@ const (
 	recordWriteEmbedded = 8
 )
 
+// maxPayload bounds what a record writes or carries, in bytes: a block has at most
+// 16 MiB, and what stands before all others less.
+const maxPayload = 1 << 30
+
 // written reads a stream and returns how much of each object it writes, in bytes
 // before compression. A file's object has the number of its inode.
 func written(stream io.Reader) (map[uint64]int64, error) {
@@ -39,9 +43,15 @@ func written(stream io.Reader) (map[uint64]int64, error) {
 		if first != (kind == recordBegin) {
 			return nil, fmt.Errorf("a stream of zfs send has a record of type %d out of place", kind)
 		}
-		payload, err := readRecord(kind, record[:], found)
+		object, wrote, payload, err := readRecord(kind, record[:])
 		if err != nil {
 			return nil, err
+		}
+		if wrote < 0 || wrote > maxPayload || payload < 0 || payload > maxPayload {
+			return nil, fmt.Errorf("a stream of zfs send has a record that writes %d bytes and carries %d", wrote, payload)
+		}
+		if wrote > 0 {
+			found[object] += wrote
 		}
 		if _, err := io.CopyN(io.Discard, in, payload); err != nil {
 			return nil, fmt.Errorf("a stream of zfs send ends early: %w", err)
@@ -56,41 +66,40 @@ func written(stream io.Reader) (map[uint64]int64, error) {
 	return found, nil
 }
 
-// readRecord adds what a record writes to found, and returns the size of its
+// readRecord returns how much a record writes to which object, and the size of its
 // payload.
-func readRecord(kind uint32, record []byte, found map[uint64]int64) (int64, error) {
+func readRecord(kind uint32, record []byte) (object uint64, wrote, payload int64, err error) {
 	body := record[8:]
 	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(body[at:]) }
 	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(body[at:]) }
 	switch kind {
 	case recordBegin:
 		if u64(0) != recordMagic {
-			return 0, fmt.Errorf("a stream of zfs send begins with %x", u64(0))
+			return 0, 0, 0, fmt.Errorf("a stream of zfs send begins with %x", u64(0))
 		}
-		return int64(binary.NativeEndian.Uint32(record[4:])), nil
+		return 0, 0, int64(binary.NativeEndian.Uint32(record[4:])), nil
 	case recordObject:
 		if raw := u32(28); raw != 0 {
-			return int64(raw), nil
+			return 0, 0, int64(raw), nil
 		}
-		return roundUp(u32(20)), nil
+		return 0, 0, roundUp(u32(20)), nil
 	case recordWrite:
-		found[u64(0)] += int64(u64(24))
+		object, wrote, payload = u64(0), int64(u64(24)), int64(u64(24))
 		if compressed := body[42] != 0; compressed {
-			return int64(u64(88)), nil
+			payload = int64(u64(88))
 		}
-		return int64(u64(24)), nil
+		return object, wrote, payload, nil
 	case recordWriteEmbedded:
-		found[u64(0)] += int64(u64(16))
-		return roundUp(u32(44)), nil
+		return u64(0), int64(u64(16)), roundUp(u32(44)), nil
 	case recordSpill:
 		if compressed := u64(32); compressed != 0 {
-			return int64(compressed), nil
+			return 0, 0, int64(compressed), nil
 		}
-		return int64(u64(8)), nil
+		return 0, 0, int64(u64(8)), nil
 	case recordFreeObjects, recordFree, recordEnd:
-		return 0, nil
+		return 0, 0, 0, nil
 	}
-	return 0, fmt.Errorf("a stream of zfs send has a record of unknown type %d", kind)
+	return 0, 0, 0, fmt.Errorf("a stream of zfs send has a record of unknown type %d", kind)
 }
 
 // roundUp returns the size of a payload that is padded to whole words.
