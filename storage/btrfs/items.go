@@ -23,7 +23,8 @@ const (
 	lastInode = 1<<64 - 256
 )
 
-// errShort is for an item that is smaller than what it must hold.
+// errShort is for an item that can't be: one smaller than what it must hold, or
+// with a length that is none.
 var errShort = errors.New("the kernel returned an item of btrfs that can't be read")
 
 // inode is what is read of struct btrfs_inode_item.
@@ -42,10 +43,14 @@ func parseInode(b []byte) (inode, error) {
 	if len(b) < 160 {
 		return inode{}, errShort
 	}
+	size := int64(binary.LittleEndian.Uint64(b[16:]))
+	if size < 0 {
+		return inode{}, errShort
+	}
 	return inode{
 		born:    binary.LittleEndian.Uint64(b),
 		transid: binary.LittleEndian.Uint64(b[8:]),
-		size:    int64(binary.LittleEndian.Uint64(b[16:])),
+		size:    size,
 		links:   binary.LittleEndian.Uint32(b[40:]),
 		mode:    binary.LittleEndian.Uint32(b[52:]),
 		ctime:   [12]byte(b[124:]),
@@ -60,16 +65,18 @@ func parseExtent(b []byte) (generation uint64, bytes int64, err error) {
 		return 0, 0, errShort
 	}
 	generation = binary.LittleEndian.Uint64(b)
-	if b[20] == inline {
-		return generation, int64(binary.LittleEndian.Uint64(b[8:])), nil
+	switch {
+	case b[20] == inline:
+		bytes = int64(binary.LittleEndian.Uint64(b[8:]))
+	case len(b) < 53:
+		return 0, 0, errShort
+	case binary.LittleEndian.Uint64(b[21:]) != 0: // its place; a hole has none
+		bytes = int64(binary.LittleEndian.Uint64(b[45:]))
 	}
-	if len(b) < 53 {
+	if bytes < 0 {
 		return 0, 0, errShort
 	}
-	if place := binary.LittleEndian.Uint64(b[21:]); place == 0 {
-		return generation, 0, nil
-	}
-	return generation, int64(binary.LittleEndian.Uint64(b[45:])), nil
+	return generation, bytes, nil
 }
 
 // entry is what a name in a directory stands for.
