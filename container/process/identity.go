@@ -38,10 +38,17 @@ func stat(pid int) (start uint64, state byte, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	if start, state, err = parseStat(data); err != nil {
+		err = fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	}
+	return start, state, err
+}
+
+func parseStat(data []byte) (start uint64, state byte, err error) {
 	// The name, field 2, is in parentheses and may contain anything.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
+		return 0, 0, fmt.Errorf("%d fields after the name", len(fields))
 	}
 	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
 	return start, fields[0][0], err

@@ -3,6 +3,7 @@ package process
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,7 +60,11 @@ func (r *Runtime) load(id string) (record, error) {
 		rec.Exited, rec.ExitCode = true, unknownExit
 		return rec, nil
 	}
-	if err := json.Unmarshal(data, &rec); err != nil {
+	err = json.Unmarshal(data, &rec)
+	if err == nil && (rec.ID != id || rec.Process.PID < 0) {
+		err = fmt.Errorf("it is of instance %q, process %d", rec.ID, rec.Process.PID)
+	}
+	if err != nil {
 		return record{}, errs.New(errs.Corrupt, "RECORD", "record of instance %s: %w", id, err).
 			WithHint("remove %s once no process of it is left", r.recordPath(id))
 	}
