@@ -5,6 +5,7 @@ package address
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -59,6 +60,9 @@ func parseTCP(text string, u *url.URL) (Address, error) {
 	if u.Path != "" || u.Hostname() == "" || u.Port() == "" {
 		return Address{}, malformed(text)
 	}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil && strings.ContainsAny(u.Hostname(), ":%") {
+		return Address{}, malformed(text)
+	}
 	if _, err := strconv.ParseUint(u.Port(), 10, 16); err != nil {
 		return Address{}, invalid("address %q: the port must be 0 to 65535", text)
 	}
@@ -74,7 +78,12 @@ func invalid(format string, args ...any) error {
 }
 
 // String writes the address as Parse reads it.
-func (a Address) String() string { return a.Network + "://" + a.Addr }
+func (a Address) String() string {
+	if a.Network == "tcp" {
+		return (&url.URL{Scheme: a.Network, Host: a.Addr}).String()
+	}
+	return (&url.URL{Scheme: a.Network, Path: a.Addr}).String()
+}
 
 // Loopback says that only programs on this host reach the address.
 func (a Address) Loopback() bool {
