@@ -79,11 +79,11 @@ func calm() map[string]string {
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_in_transaction_session_timeout": "0",
-		"post_auth_delay":                     "0",
 		"role":                                "none",
 		"session_replication_role":            "replica", // triggers do not fire
 		"session_preload_libraries":           "",
 		"local_preload_libraries":             "",
+		"dynamic_library_path":                "$libdir",
 		"standard_conforming_strings":         "on",
 	}
 }

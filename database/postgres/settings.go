@@ -118,6 +118,7 @@ var modest = []given{
 // calmSince are those of calm that not all versions have.
 var calmSince = []given{
 	{name: "event_triggers", value: "off", since: 17},
+	{name: "extension_control_path", value: "$system", since: 18},
 	{name: "idle_session_timeout", value: "0", since: 14},
 	{name: "transaction_timeout", value: "0", since: 17},
 }
