@@ -36,10 +36,11 @@ var envFormats = map[string]func(variable) string{
 		return "set -gx " + v.name + " '" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v.value) + "'"
 	},
 	"powershell": func(v variable) string {
-		return "$env:" + v.name + " = '" + strings.ReplaceAll(v.value, "'", "''") + "'"
+		// To PowerShell typographic quotes are quotes.
+		return "$env:" + v.name + " = '" + strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛").Replace(v.value) + "'"
 	},
 	"dotenv": func(v variable) string {
-		return v.name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`).Replace(v.value) + `"`
+		return v.name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\n", `\n`, "\r", `\r`).Replace(v.value) + `"`
 	},
 }
 
