@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: build test test-fast bench demo demo-clean lint generate check-generated
+.PHONY: build test test-fast fuzz bench demo demo-clean lint generate check-generated
 
 build: ## bin/cloned and bin/clonectl
 	go build -trimpath -ldflags '$(LDFLAGS)' -o build/bin/ ./daemon/cloned ./client/clonectl
@@ -24,6 +24,9 @@ test-fast: ## the inner loop
 
 bench: ## build/bench.json and a table
 	scripts/bench
+
+fuzz: ## every fuzz target, for ten seconds each
+	scripts/fuzz
 
 lint:
 	go vet ./...

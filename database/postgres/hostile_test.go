@@ -1,13 +1,11 @@
 package postgres
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,107 +13,16 @@ import (
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/need"
+	"github.com/cloned-db/cloned/test/harness"
 )
-
-// outside is a directory of the host, in which nobody has any business, and a
-// port on which nobody should call. Whatever opens, writes or makes something
-// there is noticed.
-type outside struct {
-	t      *testing.T
-	dir    string
-	port   int
-	notify int // inotify(7)
-	calls  atomic.Int64
-}
-
-func newOutside(t *testing.T) *outside {
-	t.Helper()
-	o := &outside{t: t, dir: tempDir(t)}
-	for name, content := range map[string]string{
-		"secret": "work_mem = '77MB'\n", "more.conf": "work_mem = '78MB'\n", "evil.so": "no library", "libpqwalreceiver.so": "none either", "hba": "local all all trust\n",
-	} {
-		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run(t, "mkfifo", filepath.Join(o.dir, "pipe"))
-	run(t, "chmod", "-R", "a+rwX", o.dir)
-	socket, err := net.Listen("unix", filepath.Join(o.dir, ".s.PGSQL.5432"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.count(socket)
-	port, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.count(port)
-	o.port = port.Addr().(*net.TCPAddr).Port
-	if o.notify, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(o.notify) })
-	o.watch(o.dir, unix.IN_OPEN|unix.IN_MODIFY|unix.IN_ATTRIB|unix.IN_CREATE|unix.IN_DELETE|unix.IN_MOVE)
-	return o
-}
-
-// watch has it noticed if that is done to a file, or to one in a directory.
-func (o *outside) watch(path string, what uint32) {
-	o.t.Helper()
-	if _, err := unix.InotifyAddWatch(o.notify, path, what); err != nil {
-		o.t.Fatal(err)
-	}
-}
-
-// touched is what was done since the last time, one for each event.
-func (o *outside) touched() (events []string) {
-	buf := make([]byte, 1<<20)
-	n, err := unix.Read(o.notify, buf)
-	if err != nil && err != unix.EAGAIN {
-		o.t.Fatal(err)
-	}
-	for buf = buf[:max(n, 0)]; len(buf) >= unix.SizeofInotifyEvent; {
-		mask, size := binary.NativeEndian.Uint32(buf[4:]), unix.SizeofInotifyEvent+binary.NativeEndian.Uint32(buf[12:])
-		if mask&unix.IN_IGNORED == 0 { // which only says that what was watched has gone
-			events = append(events, fmt.Sprintf("%#x %s", mask, unix.ByteSliceToString(buf[unix.SizeofInotifyEvent:size])))
-		}
-		buf = buf[size:]
-	}
-	return events
-}
-
-func (o *outside) count(l net.Listener) {
-	o.t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			o.calls.Add(1)
-			c.Close()
-		}
-	}()
-}
-
-// untouched fails if anything was touched since the last time.
-func (o *outside) untouched(t *testing.T, after string) {
-	t.Helper()
-	if events := o.touched(); len(events) > 0 {
-		t.Errorf("after %s: what is outside was touched: %q", after, events)
-	}
-	if n := o.calls.Swap(0); n > 0 {
-		t.Errorf("after %s: %d connections were made", after, n)
-	}
-}
 
 // TestOutsideNotices: the watch sees what it is there for.
 func TestOutsideNotices(t *testing.T) {
-	o := newOutside(t)
-	o.untouched(t, "nothing")
+	o := harness.NewOutside(t, tempDir(t))
+	o.Untouched(t, "nothing")
 	for _, touch := range []string{"cat secret", "touch new", "ls", "echo x >more.conf", "exec 3<>pipe"} {
-		run(t, "sh", "-c", "cd "+o.dir+" && "+touch+" >/dev/null")
-		if len(o.touched()) == 0 {
+		run(t, "sh", "-c", "cd "+o.Dir+" && "+touch+" >/dev/null")
+		if len(o.Touched()) == 0 {
 			t.Errorf("%s is not noticed", touch)
 		}
 	}
@@ -127,12 +34,12 @@ func TestHostileFiles(t *testing.T) {
 	need.Root(t)
 	good := newSource(t)
 	w := processWorld(t)
-	o := newOutside(t)
+	o := harness.NewOutside(t, tempDir(t))
 	link := func(to string, names ...string) func(dir string) {
 		return func(dir string) {
 			for _, name := range names {
 				run(t, "rm", "-rf", filepath.Join(dir, name))
-				run(t, "ln", "-s", o.dir+to, filepath.Join(dir, name))
+				run(t, "ln", "-s", o.Dir+to, filepath.Join(dir, name))
 			}
 		}
 	}
@@ -141,7 +48,7 @@ func TestHostileFiles(t *testing.T) {
 			path := filepath.Join(dir, name)
 			run(t, "rm", "-rf", path)
 			run(t, append([]string{"mknod", path}, args...)...)
-			o.watch(path, unix.IN_OPEN)
+			o.Watch(path, unix.IN_OPEN)
 		}
 	}
 	for name, plant := range map[string]func(dir string){
@@ -196,7 +103,7 @@ func TestHostileFiles(t *testing.T) {
 			if _, err := w.engine.Inspect(t.Context(), filepath.Dir(dir), "data"); err == nil || errs.Is(err, errs.Internal) {
 				t.Errorf("inspect: %v", err)
 			}
-			o.untouched(t, name)
+			o.Untouched(t, name)
 		})
 	}
 }
@@ -239,38 +146,38 @@ func TestHugeSizes(t *testing.T) {
 
 // hooks are settings by which a data directory would have a server run, load,
 // read or write something outside, or call somebody.
-func (o *outside) hooks() string {
-	touch := func(name string) string { return "touch " + o.dir + "/" + name }
+func hooks(o *harness.Outside) string {
+	touch := func(name string) string { return "touch " + o.Dir + "/" + name }
 	var b strings.Builder
 	for _, s := range [][2]string{
-		{"archive_mode", "always"}, {"archive_command", touch("archive")}, {"archive_library", o.dir + "/evil.so"},
+		{"archive_mode", "always"}, {"archive_command", touch("archive")}, {"archive_library", o.Dir + "/evil.so"},
 		{"restore_command", touch("restore") + "; false"}, {"archive_cleanup_command", touch("cleanup")}, {"recovery_end_command", touch("end")},
-		{"primary_conninfo", fmt.Sprintf("host=127.0.0.1 port=%d user=x", o.port)}, {"primary_slot_name", "x"},
-		{"ssl", "on"}, {"ssl_passphrase_command", touch("passphrase")}, {"ssl_key_file", o.dir + "/secret"}, {"ssl_cert_file", o.dir + "/secret"},
-		{"shared_preload_libraries", o.dir + "/evil.so, evil"}, {"session_preload_libraries", o.dir + "/evil.so"}, {"local_preload_libraries", "evil"},
-		{"dynamic_library_path", o.dir}, {"jit_provider", o.dir + "/evil"}, {"oauth_validator_libraries", o.dir + "/evil"},
-		{"logging_collector", "on"}, {"log_directory", o.dir}, {"log_filename", "evil.log"}, {"log_destination", "stderr,csvlog"},
-		{"unix_socket_directories", o.dir}, {"listen_addresses", "*"}, {"port", "5433"}, {"external_pid_file", o.dir + "/pid"},
-		{"data_directory", o.dir}, {"hba_file", o.dir + "/hba"}, {"ident_file", o.dir + "/hba"}, {"config_file", o.dir + "/secret"},
-		{"krb_server_keyfile", o.dir + "/secret"}, {"stats_temp_directory", o.dir}, {"extension_control_path", o.dir},
+		{"primary_conninfo", fmt.Sprintf("host=127.0.0.1 port=%d user=x", o.Port)}, {"primary_slot_name", "x"},
+		{"ssl", "on"}, {"ssl_passphrase_command", touch("passphrase")}, {"ssl_key_file", o.Dir + "/secret"}, {"ssl_cert_file", o.Dir + "/secret"},
+		{"shared_preload_libraries", o.Dir + "/evil.so, evil"}, {"session_preload_libraries", o.Dir + "/evil.so"}, {"local_preload_libraries", "evil"},
+		{"dynamic_library_path", o.Dir}, {"jit_provider", o.Dir + "/evil"}, {"oauth_validator_libraries", o.Dir + "/evil"},
+		{"logging_collector", "on"}, {"log_directory", o.Dir}, {"log_filename", "evil.log"}, {"log_destination", "stderr,csvlog"},
+		{"unix_socket_directories", o.Dir}, {"listen_addresses", "*"}, {"port", "5433"}, {"external_pid_file", o.Dir + "/pid"},
+		{"data_directory", o.Dir}, {"hba_file", o.Dir + "/hba"}, {"ident_file", o.Dir + "/hba"}, {"config_file", o.Dir + "/secret"},
+		{"krb_server_keyfile", o.Dir + "/secret"}, {"stats_temp_directory", o.Dir}, {"extension_control_path", o.Dir},
 		{"pre_auth_delay", "600"}, {"post_auth_delay", "600"},
 	} {
 		fmt.Fprintf(&b, "%s = %s\n", s[0], quoteConf(s[1]))
 	}
 	for _, include := range []string{"include", "include_if_exists"} {
-		fmt.Fprintf(&b, "%s '%s/secret'\n", include, o.dir)
+		fmt.Fprintf(&b, "%s '%s/secret'\n", include, o.Dir)
 	}
-	fmt.Fprintf(&b, "include_dir '%s'\ninclude '/etc/passwd'\ninclude '../../../etc/passwd'\n", o.dir)
+	fmt.Fprintf(&b, "include_dir '%s'\ninclude '/etc/passwd'\ninclude '../../../etc/passwd'\n", o.Dir)
 	return b.String()
 }
 
 // sabotage has a database do in each way that SQL knows something when others
 // use it. The canary is a file on the host if it is touched outside of a
 // container, and one in the container's /tmp otherwise.
-func sabotage(s *source, o *outside) {
+func sabotage(s *source, o *harness.Outside) {
 	s.sql("postgres", "CREATE DATABASE shop", "CREATE ROLE app LOGIN SUPERUSER")
 	program := func(name string) string {
-		return fmt.Sprintf("COPY (SELECT 1) TO PROGRAM 'touch %s/%s'", o.dir, name)
+		return fmt.Sprintf("COPY (SELECT 1) TO PROGRAM 'touch %s/%s'", o.Dir, name)
 	}
 	for _, db := range []string{"postgres", "shop", "template1"} {
 		s.sql(db,
@@ -292,7 +199,7 @@ func sabotage(s *source, o *outside) {
 			"CREATE EVENT TRIGGER evil_replica ON ddl_command_end EXECUTE FUNCTION evil.ddl()",
 			"ALTER EVENT TRIGGER evil_replica ENABLE REPLICA",
 		)
-		run(s.t, "sh", "-c", "rm -f "+o.dir+"/event") // the trigger's own making fired it
+		run(s.t, "sh", "-c", "rm -f "+o.Dir+"/event") // the trigger's own making fired it
 	}
 	s.sql("shop",
 		"ALTER EVENT TRIGGER evil_always DISABLE",
@@ -300,12 +207,12 @@ func sabotage(s *source, o *outside) {
 		"CREATE FUNCTION evil.row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+program("row")+"; RETURN NEW; END $$",
 		"CREATE TRIGGER evil BEFORE UPDATE ON cron.job FOR EACH ROW EXECUTE FUNCTION evil.row(); ALTER TABLE cron.job ENABLE ALWAYS TRIGGER evil",
 		"CREATE RULE evil AS ON UPDATE TO cron.job DO ALSO SELECT evil.run(); ALTER TABLE cron.job ENABLE ALWAYS RULE evil",
-		fmt.Sprintf("CREATE SUBSCRIPTION evil CONNECTION 'host=127.0.0.1 port=%d user=x' PUBLICATION p WITH (connect = false); ALTER SUBSCRIPTION evil ENABLE", o.port),
+		fmt.Sprintf("CREATE SUBSCRIPTION evil CONNECTION 'host=127.0.0.1 port=%d user=x' PUBLICATION p WITH (connect = false); ALTER SUBSCRIPTION evil ENABLE", o.Port),
 		"CREATE EXTENSION postgres_fdw; CREATE EXTENSION dblink",
-		fmt.Sprintf("CREATE SERVER evil FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '%d')", o.port),
+		fmt.Sprintf("CREATE SERVER evil FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '%d')", o.Port),
 		"CREATE USER MAPPING FOR PUBLIC SERVER evil OPTIONS (user 'u', password 'p')",
 		"CREATE FOREIGN TABLE far (n int) SERVER evil",
-		fmt.Sprintf("CREATE VIEW farther AS SELECT * FROM dblink('host=127.0.0.1 port=%d user=x password=y', 'SELECT 1') AS t (n int)", o.port),
+		fmt.Sprintf("CREATE VIEW farther AS SELECT * FROM dblink('host=127.0.0.1 port=%d user=x password=y', 'SELECT 1') AS t (n int)", o.Port),
 		"ALTER EVENT TRIGGER evil_always ENABLE ALWAYS",
 	)
 	// At once, for after it nobody gets in any more.
@@ -314,9 +221,9 @@ func sabotage(s *source, o *outside) {
 		"ALTER DATABASE shop SET search_path = evil, public, pg_catalog",
 		"ALTER DATABASE shop SET role = 'app'",
 		"ALTER DATABASE shop SET lock_timeout = 1",
-		fmt.Sprintf("ALTER DATABASE shop SET session_preload_libraries = '%s/evil.so'", o.dir),
+		fmt.Sprintf("ALTER DATABASE shop SET session_preload_libraries = '%s/evil.so'", o.Dir),
 		"ALTER ROLE ALL SET local_preload_libraries = 'evil'",
-		fmt.Sprintf("ALTER ROLE ALL SET dynamic_library_path = '%s'", o.dir),
+		fmt.Sprintf("ALTER ROLE ALL SET dynamic_library_path = '%s'", o.Dir),
 	}, "; "))
 }
 
@@ -324,33 +231,33 @@ func sabotage(s *source, o *outside) {
 // it recovers, and when somebody logs in, is done, on the way to a clone.
 func TestHooks(t *testing.T) {
 	s := newSource(t)
-	o := newOutside(t)
+	o := harness.NewOutside(t, tempDir(t))
 	s.start("-c", "wal_level=logical")
 	sabotage(s, o)
 	s.stop()
-	s.append(confFile, o.hooks())
-	s.append(autoFile, o.hooks())
+	s.append(confFile, hooks(o))
+	s.append(autoFile, hooks(o))
 	for _, f := range []string{"restore", "standby"} {
 		s.append(f+".signal", "")
 	}
-	run(t, "sh", "-c", "rm -f "+o.dir+"/event "+o.dir+"/row "+o.dir+"/shadow")
-	o.touched() // what it took to make all that
-	o.calls.Store(0)
+	run(t, "sh", "-c", "rm -f "+o.Dir+"/event "+o.Dir+"/row "+o.Dir+"/shadow")
+	o.Touched() // what it took to make all that
+
 	eachRuntime(t, func(t *testing.T, w *world) {
 		facts, _, err := w.engine.Probe(t.Context(), s.directory())
 		must(t, err)
-		if !strings.Contains(strings.Join(facts.Warnings, "\n"), o.dir) {
+		if !strings.Contains(strings.Join(facts.Warnings, "\n"), o.Dir) {
 			t.Errorf("no warning of what is outside: %q", facts.Warnings)
 		}
-		o.untouched(t, "probe")
+		o.Untouched(t, "probe")
 		v, facts, prepared := w.golden(s.directory(), nil)
-		o.untouched(t, "preparation")
+		o.Untouched(t, "preparation")
 		conf, err := os.ReadFile(filepath.Join(v.Path, v.DataDir, confFile))
-		if err != nil || strings.Contains(string(conf), o.dir) {
-			t.Errorf("the settings still say %s: %v\n%s", o.dir, err, conf)
+		if err != nil || strings.Contains(string(conf), o.Dir) {
+			t.Errorf("the settings still say %s: %v\n%s", o.Dir, err, conf)
 		}
 		c := w.clone(v, facts, prepared, nil)
-		o.untouched(t, "the start of a clone")
+		o.Untouched(t, "the start of a clone")
 		for _, trigger := range c.sql("SELECT evtname, evtenabled FROM pg_event_trigger ORDER BY 1") {
 			if want := map[string]string{"evil_always": "A", "evil_replica": "R"}[trigger[0]]; trigger[1] != want {
 				t.Errorf("event trigger %s is %s, and was %s", trigger[0], trigger[1], want)
@@ -358,6 +265,61 @@ func TestHooks(t *testing.T) {
 		}
 		if got := c.sql("SELECT count(*) FROM cron.job WHERE active")[0][0]; got != "0" {
 			t.Errorf("%s jobs are active", got)
+		}
+	})
+}
+
+// TestPlanted: the user of a clone puts links and pipes in the place of what we
+// read of its volume while it runs, and when it becomes a golden. Nothing outside
+// is touched, and nothing is waited for.
+func TestPlanted(t *testing.T) {
+	s := newSource(t)
+	eachRuntime(t, func(t *testing.T, w *world) {
+		v, facts, prepared := w.golden(s.directory(), nil)
+		// The commands run in the data directory; ".." is the volume's root.
+		for name, plant := range map[string]string{
+			"nothing": "true",
+			"links":   "ln -sf OUT/secret ../.cloned/readahead.json; rm -rf log pg_stat pg_replslot; for d in log pg_stat pg_replslot; do ln -s OUT $d; done; ln -sf OUT/secret postgresql.conf; ln -sf OUT/secret postgresql.auto.conf",
+			"pipes":   "rm ../.cloned/readahead.json; mkfifo ../.cloned/readahead.json; mv postmaster.pid away.pid; mkfifo postmaster.pid",
+			"lock":    "mv postmaster.pid away.pid; ln -s OUT/secret postmaster.pid; echo \"include ''OUT/secret''\" >postgresql.conf",
+			"socket":  "mv ../.cloned/run ../.cloned/away; ln -s OUT ../.cloned/run",
+			"ours":    "mv ../.cloned ../away; ln -s OUT ../.cloned",
+			"version": "ln -sf OUT/secret PG_VERSION",
+			"control": "ln -sf OUT/secret global/pg_control; ln -sf OUT/secret global/pg_filenode.map",
+		} {
+			if name == "control" && !w.rt.Capabilities().Isolated {
+				continue // a plain process sees the host, and follows these itself
+			}
+			t.Run(name, func(t *testing.T) {
+				o := harness.NewOutside(t, tempDir(t))
+				c := w.clone(v, facts, prepared, nil)
+				c.sql("COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; " + strings.ReplaceAll(plant, "OUT", o.Dir) + "; true'")
+				o.Touched() // who links to something may look at it
+				w.engine.ReadAhead(c.target)
+				for _, ask := range []func() error{
+					func() error { return w.engine.Ready(t.Context(), c.target) },
+					func() error { return w.engine.Checkpoint(t.Context(), c.target) },
+					func() error { _, err := w.engine.Relations(t.Context(), c.target, nil); return err },
+				} {
+					if err := ask(); err != nil && errs.Is(err, errs.Internal) || err != nil && name == "nothing" {
+						t.Errorf("%v", err)
+					}
+				}
+				o.Untouched(t, "asking")
+				// As the volume of a golden that is published from the clone.
+				must(t, w.rt.Remove(t.Context(), c.target.ID))
+				o.Touched() // a plain process is not kept from following its own links
+				made := v
+				made.Path, made.TaskID = c.volume, "t-"+c.target.ID
+				f, err := w.engine.Inspect(t.Context(), made.Path, made.DataDir)
+				if err == nil {
+					_, err = w.engine.Prepare(t.Context(), w.rt, database.PrepareRequest{Volume: made, Facts: f, Progress: w.log})
+				}
+				if err != nil && errs.Is(err, errs.Internal) || err != nil && name == "nothing" {
+					t.Errorf("%v", err)
+				}
+				o.Untouched(t, "preparation")
+			})
 		}
 	})
 }
