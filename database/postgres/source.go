@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -72,35 +73,57 @@ func parseConnInfo(src database.Source) (*pgconn.Config, error) {
 // itself, so that it comes neither from the daemon's environment nor from who
 // runs it.
 func mentions(connInfo, key string) bool {
-	if rest, ok := strings.CutPrefix(connInfo, "postgresql://"); ok {
-		return uriMentions(rest, key)
+	if strings.HasPrefix(connInfo, "postgresql://") || strings.HasPrefix(connInfo, "postgres://") {
+		return uriMentions(connInfo, key)
 	}
-	if rest, ok := strings.CutPrefix(connInfo, "postgres://"); ok {
-		return uriMentions(rest, key)
-	}
-	for word := range strings.FieldsFuncSeq(connInfo, func(r rune) bool { return r == ' ' || r == '=' || r == '\t' || r == '\n' }) {
-		if word == key {
-			return true
+	mentioned := false
+	for {
+		name, rest, ok := strings.Cut(connInfo, "=")
+		if !ok {
+			return mentioned
+		}
+		var value string
+		value, connInfo = cutValue(strings.TrimLeft(rest, spaces))
+		// What is nothing is taken from the environment. The last one counts.
+		if strings.Trim(name, spaces) == key {
+			mentioned = strings.Trim(value, `\`) != ""
 		}
 	}
-	return false
 }
 
-func uriMentions(rest, key string) bool {
-	authority, query, _ := strings.Cut(rest, "?")
-	authority, _, _ = strings.Cut(authority, "/")
-	user, host, hasUser := strings.Cut(authority, "@")
-	if !hasUser {
-		user, host = "", authority
+const spaces = " \t\n\r\v\f"
+
+// cutValue cuts the value off that a part of a connection string begins with: a
+// word, or one in quotes. A backslash makes what follows it a part of the value.
+func cutValue(s string) (value, rest string) {
+	end := spaces
+	if strings.HasPrefix(s, "'") {
+		s, end = s[1:], "'"
 	}
-	switch {
-	case key == "user" && user != "", key == "host" && host != "" && host[0] != ':':
-		return true
-	}
-	for pair := range strings.SplitSeq(query, "&") {
-		if name, _, _ := strings.Cut(pair, "="); name == key {
-			return true
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			i++
+		case strings.IndexByte(end, s[i]) >= 0:
+			return s[:i], s[i+1:]
 		}
+	}
+	return s, ""
+}
+
+func uriMentions(uri, key string) bool {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return false
+	}
+	if in := u.Query(); in.Has(key) {
+		return in.Get(key) != ""
+	}
+	switch key {
+	case "user":
+		return u.User.Username() != ""
+	case "host":
+		return u.Host != "" && u.Host[0] != ':'
 	}
 	return false
 }
