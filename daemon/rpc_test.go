@@ -115,7 +115,7 @@ func startServer(t *testing.T, clones clonedv1.CloneServiceServer, who *auth.Aut
 }
 
 // serveOn serves what register offers on a socket.
-func serveOn(t *testing.T, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
+func serveOn(t testing.TB, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
 	t.Helper()
 	dir := t.TempDir()
 	auditLog, err := audit.Open(filepath.Join(dir, dirAudit), 1<<20, 1)
