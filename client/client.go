@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
@@ -44,6 +43,7 @@ type Option func(*options)
 type options struct {
 	retryFor time.Duration
 	token    func() (string, error) // nil for none
+	tls      TLS
 	grpc     []grpc.DialOption
 }
 
@@ -79,15 +79,15 @@ func resolve(target string) (address.Address, error) {
 	return address.Parse(target)
 }
 
-// Dial connects to the daemon at the target, unix:///path or tcp://host:port
-// (see Target for an empty one), and returns once it has answered.
+// Dial connects to the daemon at the target, unix:///path, tls://host:port or
+// tcp://host:port (see Target for an empty one), and returns once it has answered.
 //
 // Without WithToken or WithTokenFile it shows the daemon the token in CLONED_TOKEN,
 // or in the file that CLONED_TOKEN_FILE names, if either is set.
 //
 // errs.Invalid for a bad target, errs.Unavailable if nobody answers, errs.Denied
-// if the token is no good. Who shows none learns with its first call whether it
-// may make it.
+// if the token is no good, or the daemon can't prove that it is one. Who shows no
+// token learns with its first call whether it may make it.
 func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 	addr, err := resolve(target)
 	if err != nil {
@@ -103,11 +103,15 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 		}
 	}
 	d := &dialer{target: addr, token: o.token}
+	secure, authority, err := d.credentials(o.tls)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := grpc.NewClient("passthrough:///"+addr.Addr, append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		// The connection is to this host: a proxy of the environment is not meant.
+		grpc.WithTransportCredentials(secure),
+		// The daemon is on this host or near it: a proxy of the environment is not meant.
 		grpc.WithNoProxy(),
-		grpc.WithAuthority("cloned"),
+		grpc.WithAuthority(authority),
 		grpc.WithContextDialer(d.dial),
 		grpc.WithUnaryInterceptor(d.unary),
 		grpc.WithStreamInterceptor(d.stream),

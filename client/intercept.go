@@ -40,7 +40,7 @@ type dialer struct {
 }
 
 func (d *dialer) dial(ctx context.Context, _ string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, d.target.Network, d.target.Addr)
+	conn, err := new(net.Dialer).DialContext(ctx, d.target.Transport(), d.target.Addr)
 	d.last.Store(&err)
 	return conn, err
 }
@@ -89,6 +89,9 @@ func (d *dialer) native(err error) error {
 	if last == nil || *last == nil { // it was connected, and the connection broke
 		return errs.New(errs.Unavailable, grpcstatus.ReasonUnreachable, "the connection to the daemon at %s broke: %w", d.target, err).
 			WithHint("look whether cloned still runs there, and try again")
+	}
+	if distrust, ok := d.distrust(*last); ok {
+		return distrust
 	}
 	if errors.Is(*last, fs.ErrPermission) {
 		return errs.New(errs.Denied, "SOCKET_NOT_ALLOWED", "you may not open the daemon's socket: %w", *last).

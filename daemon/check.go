@@ -23,6 +23,8 @@ func Check(ctx context.Context, cfg Config, w io.Writer) error {
 	driver, driverErr := foresee(ctx, "storage driver", cfg.Storage.Driver, inst.Storage, wired.drivers())
 	runtime, runtimeErr := foresee(ctx, "container runtime", cfg.Runtime.Name, inst.Runtime, wired.runtimes())
 	local, rights, localErr := cfg.local()
+	tlsText, tlsErr := cfg.TLS.describe()
+	oidcText, oidcErr := cfg.describeOIDC(ctx)
 	rows := []struct {
 		what, is string
 		err      error
@@ -33,6 +35,8 @@ func Check(ctx context.Context, cfg Config, w io.Writer) error {
 		{"container runtime", runtime.Name + " (" + runtime.Reason + ")", runtimeErr},
 		{"listening on", fmt.Sprint(cfg.Listen), nil},
 		{"unix socket", fmt.Sprintf("%v; %v", rights.mode, local), localErr},
+		{"TLS", tlsText, tlsErr},
+		{"OIDC", oidcText, oidcErr},
 		{"metrics on", cfg.MetricsListen, nil},
 	}
 	var all error

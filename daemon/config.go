@@ -16,17 +16,23 @@ type Config struct {
 	// where the storage driver needs a place, the volumes. Default:
 	// /var/lib/cloned for root, $XDG_STATE_HOME/cloned otherwise.
 	StateDir string `yaml:"state_dir"`
-	// Listen are the addresses of the API: unix:///path, tcp://127.0.0.1:PORT.
+	// Listen are the addresses of the API: unix:///path, tls://host:PORT,
+	// tcp://127.0.0.1:PORT.
 	// Default: unix:///run/cloned/cloned.sock for root,
 	// unix://$XDG_RUNTIME_DIR/cloned/cloned.sock otherwise. Who comes by TCP has to
-	// show a token.
+	// show a token, or a certificate if it is TLS.
 	Listen []string `yaml:"listen"`
 	// SocketGroup is the group that owns the unix sockets. Its members have the
 	// role user, unless access gives them another. Default: none.
 	SocketGroup string       `yaml:"socket_group"`
 	Access      AccessConfig `yaml:"access"`
+	TLS         TLSConfig    `yaml:"tls"`
+	// OIDC are the issuers whose identity tokens are taken. Default: none.
+	OIDC []OIDCConfig `yaml:"oidc"`
 	// MetricsListen is where Prometheus finds /metrics, and supervisors
-	// /healthz and /readyz: host:port; empty for nowhere.
+	// /healthz and /readyz: host:port; empty for nowhere. On loopback it is plain
+	// HTTP; elsewhere TLS, for which clients need a certificate if there is a
+	// client_ca.
 	MetricsListen string `yaml:"metrics_listen"`
 
 	Storage StorageConfig `yaml:"storage"`
@@ -48,6 +54,18 @@ type Config struct {
 type AccessConfig struct {
 	Users  map[string]auth.Role `yaml:"users"`
 	Groups map[string]auth.Role `yaml:"groups"`
+	// Certs are the roles of clients' certificates, by common name.
+	Certs auth.Certs `yaml:"certs"`
+}
+
+// TLSConfig names the files, in PEM form, of the server's certificate and of those
+// that sign clients' certificates. They are read again when they change.
+type TLSConfig struct {
+	// Cert is the server's certificate, with those between it and its CA after it.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// ClientCA are the CAs of clients' certificates; without one there are none.
+	ClientCA string `yaml:"client_ca"`
 }
 
 // StorageConfig says where volumes live. With driver "auto" the best that
@@ -190,7 +208,8 @@ const (
 // directory or $XDG_RUNTIME_DIR has no default for what lies there.
 func DefaultConfig() Config {
 	cfg := Config{
-		Access:        AccessConfig{Users: map[string]auth.Role{}, Groups: map[string]auth.Role{}},
+		Access:        AccessConfig{Users: map[string]auth.Role{}, Groups: map[string]auth.Role{}, Certs: auth.Certs{}},
+		OIDC:          []OIDCConfig{},
 		MetricsListen: "127.0.0.1:9877",
 		Storage:       StorageConfig{Driver: Auto},
 		Runtime:       RuntimeConfig{Name: Auto},

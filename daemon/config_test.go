@@ -15,6 +15,40 @@ import (
 	"github.com/cloned-db/cloned/internal/need"
 )
 
+// issuer is one without fault, to whose keys oidc adds or gives others.
+const issuer = "{issuer: https://x, audience: cloned, rules: [{claims: {sub: a}, role: user}]}"
+
+func oidc(change string) string {
+	text := issuer
+	if key, _, _ := strings.Cut(change, ":"); strings.Contains(issuer, key+":") {
+		from := strings.Index(text, key+":")
+		to := from + strings.Index(text[from:], ", ")
+		if key == "rules" {
+			to = len(text) - 1
+		}
+		return "oidc:\n- " + text[:from] + change + text[to:] + "\n"
+	}
+	return "oidc:\n- {" + change + ", " + text[1:] + "\n"
+}
+
+// github is a configuration for GitHub with a rule about these claims.
+func github(claims string) string {
+	return "oidc:\n- {issuer: https://token.actions.githubusercontent.com, audience: cloned, rules: [{claims: {" + claims + "}, role: user}]}\n"
+}
+
+// TestConfigPublicIssuer: rules that say whose jobs they are for.
+func TestConfigPublicIssuer(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
+	for _, claims := range []string{
+		"repository: acme/shop", "repository: 'acme/*', ref: '*'", "repository_owner: acme", "repository_id: 17",
+		"sub: 'repo:acme/shop:*'", "repository: acme/shop, ref_protected: true",
+	} {
+		if _, err := ParseConfig("c.yaml", []byte(github(claims))); err != nil {
+			t.Errorf("%s: %v", claims, err)
+		}
+	}
+}
+
 // TestConfigRefuses: each broken configuration says where and why.
 func TestConfigRefuses(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1")
@@ -36,6 +70,34 @@ func TestConfigRefuses(t *testing.T) {
 		{"beyond loopback", "listen:\n- tcp://0.0.0.0:7432\n", `c.yaml: line 2, column 3: listen[0]: "tcp://0.0.0.0:7432" is not a loopback address`},
 		{"no such role", "access: {users: {alice: king}}\n", `"king" is none of viewer, user, operator, admin`},
 		{"no role", "access:\n  groups:\n    dev:\n", "access.groups.dev: must be a role"},
+		{"no role of a certificate", "tls: {cert: /c, key: /k, client_ca: /a}\naccess: {certs: {ci: boss}}\n", `"boss" is none of viewer`},
+		{"no certificate", "listen:\n- tls://0.0.0.0:7432\n", `c.yaml: line 2, column 3: listen[0]: "tls://0.0.0.0:7432" takes a certificate`},
+		{"no key", "tls:\n  cert: /c\n", "tls.key: must be set, for tls.cert is"},
+		{"key alone", "tls: {key: /k}\n", "tls.cert: must be set, for tls.key is"},
+		{"CA alone", "tls: {client_ca: /k}\n", "tls.cert: must be set, for tls.client_ca is"},
+		{"relative certificate", "tls: {cert: c, key: /k}\n", `tls.cert: "c" is not an absolute path`},
+		{"certificates without a CA", "tls: {cert: /c, key: /k}\naccess: {certs: {ci: user}}\n", "tls.client_ca: must be set, for access.certs"},
+		{"metrics beyond loopback", "metrics_listen: 0.0.0.0:9877\n", `c.yaml: line 1, column 17: metrics_listen: "0.0.0.0:9877" is not a loopback address`},
+		{"metrics everywhere", "metrics_listen: :9877\n", `metrics_listen: ":9877" is not a loopback address`},
+		{"issuer", oidc("issuer: http://x"), `oidc[0].issuer: "http://x" is not an https address`},
+		{"issuer with a password", oidc("issuer: https://u:p@x"), "is not an https address"},
+		{"issuer twice", "oidc:\n- " + issuer + "\n- " + issuer + "\n", "is there twice"},
+		{"two without a name", "oidc:\n- " + issuer + "\n- " + strings.Replace(issuer, "https://x", "https://y", 1) + "\n", "oidc[1].name"},
+		{"name of an issuer", oidc("name: 'a:b'"), `oidc[0].name: "a:b" must be`},
+		{"no audience", oidc("audience: ''"), "oidc[0].audience: must be set"},
+		{"relative CA", oidc("ca: x.crt"), `oidc[0].ca: "x.crt" is not an absolute path`},
+		{"no rules", oidc("rules: []"), "oidc[0].rules: must be set"},
+		{"no claims", oidc("rules: [{role: user}]"), "oidc[0].rules[0].claims: must be set: all tokens"},
+		{"no role of a rule", oidc("rules: [{claims: {sub: x}}]"), "oidc[0].rules[0].role: must be a role"},
+		{"admin by a rule", oidc("rules: [{claims: {sub: x}, role: admin}]"), "oidc[0].rules[0].role: can't be admin"},
+		{"limit", oidc("rules: [{claims: {sub: x}, role: user, limits: {clones: -1}}]"), "oidc[0].rules[0].limits: must not be negative"},
+		{"no such limit", oidc("rules: [{claims: {sub: x}, role: user, limits: {cpus: 1}}]"), `unknown field "cpus"`},
+		{"anybody's branch", github("ref: refs/heads/main"), "rules[0].claims: https://token.actions.githubusercontent.com speaks for everybody"},
+		{"any repository", github("repository: '*'"), "speaks for everybody"},
+		{"any that begins so", github("repository: 'acme*'"), "speaks for everybody"},
+		{"any owner", github("repository: '*/shop', ref: refs/heads/main"), "speaks for everybody"},
+		{"who uses a workflow", github("job_workflow_ref: acme/ci/.github/workflows/x.yml@refs/heads/main"), "speaks for everybody"},
+		{"any subject", github("sub: 'repo:*'"), "speaks for everybody"},
 		{"metrics", "metrics_listen: localhost\n", `"localhost" is not host:port`},
 		{"driver", "storage:\n  driver: lvm\n", `c.yaml: line 2, column 11: storage.driver: "lvm" is none of auto, zfs, btrfs, dir`},
 		{"runtime", "runtime: {name: podman}\n", `c.yaml: line 1, column 17: runtime.name: "podman" is none of auto, docker, process`},
@@ -79,9 +141,20 @@ func TestConfigRefuses(t *testing.T) {
 func TestConfigReads(t *testing.T) {
 	cfg, err := ParseConfig("c.yaml", []byte(`
 state_dir: /s
-listen: [unix:///run/x.sock, tcp://127.0.0.1:7432]
+listen: [unix:///run/x.sock, tcp://127.0.0.1:7432, tls://0.0.0.0:7433]
 socket_group: dba
-access: {users: {alice: operator}, groups: {dev: viewer}}
+access: {users: {alice: operator}, groups: {dev: viewer}, certs: {ci-17: user}}
+tls: {cert: /c, key: /k, client_ca: /a}
+oidc:
+  - issuer: https://ci.internal
+    name: ci
+    audience: cloned
+    ca: /ci.crt
+    rules:
+      - claims: {project_path: acme/shop, ref_protected: true}
+        role: user
+        goldens: [shop]
+        limits: {clones: 5, memory: 4GiB, disk: 10GiB, max_ttl: 2h, requests_per_minute: 60}
 metrics_listen: ""
 storage: {driver: btrfs, btrfs: {pool_size: 1.5GiB}}
 runtime: {name: docker, docker: {host: unix:///run/d.sock}}
@@ -96,8 +169,13 @@ log: {level: debug, format: json}
 		t.Fatal(err)
 	}
 	want := Config{
-		StateDir: "/s", Listen: []string{"unix:///run/x.sock", "tcp://127.0.0.1:7432"}, SocketGroup: "dba",
-		Access:  AccessConfig{Users: map[string]auth.Role{"alice": auth.Operator}, Groups: map[string]auth.Role{"dev": auth.Viewer}},
+		StateDir: "/s", Listen: []string{"unix:///run/x.sock", "tcp://127.0.0.1:7432", "tls://0.0.0.0:7433"}, SocketGroup: "dba",
+		Access: AccessConfig{Users: map[string]auth.Role{"alice": auth.Operator}, Groups: map[string]auth.Role{"dev": auth.Viewer}, Certs: auth.Certs{"ci-17": auth.User}},
+		TLS:    TLSConfig{Cert: "/c", Key: "/k", ClientCA: "/a"},
+		OIDC: []OIDCConfig{{Issuer: "https://ci.internal", Name: "ci", Audience: "cloned", CA: "/ci.crt", Rules: []RuleConfig{{
+			Claims: map[string]string{"project_path": "acme/shop", "ref_protected": "true"}, Role: auth.User, Goldens: []string{"shop"},
+			Limits: LimitConfig{Clones: 5, Memory: 4 << 30, Disk: 10 << 30, MaxTTL: Duration(2 * time.Hour), RequestsPerMinute: 60},
+		}}}},
 		Storage: StorageConfig{Driver: "btrfs", Btrfs: BtrfsConfig{PoolSize: 3 << 29}},
 		Runtime: RuntimeConfig{Name: "docker", Docker: DockerConfig{Host: "unix:///run/d.sock"}},
 		Clones: ClonesConfig{Address: "::1", Ports: Ports{5000, 5001}, Max: 7, DefaultTTL: Duration(24 * time.Hour),

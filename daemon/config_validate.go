@@ -18,7 +18,7 @@ import (
 // machine.
 func (c Config) Validate() error {
 	checks := []func() error{
-		c.checkPaths, c.checkListen, c.checkAccess, c.checkMetrics, c.checkChoices, c.checkClones, c.checkLimits, c.checkAudit,
+		c.checkPaths, c.checkTLS, c.checkListen, c.checkAccess, c.checkOIDC, c.checkMetrics, c.checkChoices, c.checkClones, c.checkLimits, c.checkAudit,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -37,6 +37,7 @@ func (c Config) checkPaths() error {
 		{"storage.btrfs.root", c.Storage.Btrfs.Root},
 		{"storage.btrfs.pool_file", c.Storage.Btrfs.PoolFile},
 		{"storage.dir.root", c.Storage.Dir.Root},
+		{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
 	} {
 		if p.path != "" && !filepath.IsAbs(p.path) {
 			return errs.Fieldf(p.field, "%q is not an absolute path", p.path)
@@ -66,9 +67,13 @@ func (c Config) checkListen() error {
 		if err != nil {
 			return errs.Fieldf(field, "%w", err)
 		}
-		if !addr.Loopback() {
-			return errs.Fieldf(field, "%q is not a loopback address: TCP has neither encryption nor authentication yet", text).
-				WithHint("listen on 127.0.0.1 or a unix socket, and reach it from elsewhere through ssh -L")
+		if addr.Network == "tls" && c.TLS.Cert == "" {
+			return errs.Fieldf(field, "%q takes a certificate: set tls.cert and tls.key", text).
+				WithHint("make one: cloned pki init")
+		}
+		if addr.Network == "tcp" && !addr.Loopback() {
+			return errs.Fieldf(field, "%q is not a loopback address, and plain TCP is not encrypted", text).
+				WithHint("use tls:// (cloned pki init makes certificates), or listen on 127.0.0.1 or a unix socket")
 		}
 		if slices.Contains(c.Listen[:i], text) {
 			return errs.Fieldf(field, "%q is there twice", text)
@@ -77,8 +82,22 @@ func (c Config) checkListen() error {
 	return nil
 }
 
+func (c Config) checkTLS() error {
+	switch t := c.TLS; {
+	case t.Cert != "" && t.Key == "":
+		return errs.Fieldf("tls.key", "must be set, for tls.cert is")
+	case t.Cert == "" && t.Key != "":
+		return errs.Fieldf("tls.cert", "must be set, for tls.key is")
+	case t.Cert == "" && t.ClientCA != "":
+		return errs.Fieldf("tls.cert", "must be set, for tls.client_ca is")
+	case t.ClientCA == "" && len(c.Access.Certs) > 0:
+		return errs.Fieldf("tls.client_ca", "must be set, for access.certs names clients' certificates")
+	}
+	return nil
+}
+
 func (c Config) checkAccess() error {
-	for what, roles := range map[string]map[string]auth.Role{"users": c.Access.Users, "groups": c.Access.Groups} {
+	for what, roles := range map[string]map[string]auth.Role{"users": c.Access.Users, "groups": c.Access.Groups, "certs": c.Access.Certs} {
 		for name, role := range roles {
 			if role == auth.NoRole {
 				return errs.Fieldf("access."+what+"."+name, "must be a role: viewer, user, operator or admin")
@@ -95,6 +114,10 @@ func (c Config) checkMetrics() error {
 	_, port, err := net.SplitHostPort(c.MetricsListen)
 	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
 		return errs.Fieldf("metrics_listen", "%q is not host:port", c.MetricsListen)
+	}
+	if !loopback(c.MetricsListen) && c.TLS.Cert == "" {
+		return errs.Fieldf("metrics_listen", "%q is not a loopback address, and elsewhere it is TLS: set tls.cert and tls.key", c.MetricsListen).
+			WithHint("make a certificate (cloned pki init), or listen on 127.0.0.1")
 	}
 	return nil
 }

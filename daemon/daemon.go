@@ -47,7 +47,9 @@ type Daemon struct {
 	server    *server
 	listeners []net.Listener
 	http      *http.Server
-	httpOn    net.Listener // nil if there are no metrics to serve
+	httpOn    net.Listener  // nil if there are no metrics to serve
+	certs     *certificates // nil without TLS
+	oidc      *auth.OIDC
 
 	// closers undo Open, in reverse order.
 	closers []func() error
@@ -67,8 +69,9 @@ func Open(ctx context.Context, cfg Config, o Options) (_ *Daemon, err error) {
 	}()
 	reg := prometheus.NewRegistry()
 	steps := []func() error{
-		d.openInstallation,
 		func() (err error) { d.metrics, err = newMetrics(reg, o.Version); return err },
+		d.openTrust,
+		d.openInstallation,
 		func() error { return d.openDrivers(ctx) },
 		d.openAudit,
 		func() error { return d.openRecords(ctx, o) },
@@ -82,6 +85,17 @@ func Open(ctx context.Context, cfg Config, o Options) (_ *Daemon, err error) {
 		}
 	}
 	return d, nil
+}
+
+// openTrust reads the files by which others are known.
+func (d *Daemon) openTrust() (err error) {
+	if d.cfg.TLS.Cert != "" {
+		if d.certs, err = openCertificates(d.cfg.TLS, d.log, d.metrics.Certificate); err != nil {
+			return err
+		}
+	}
+	d.oidc, err = d.cfg.openOIDC()
+	return err
 }
 
 func (d *Daemon) openInstallation() (err error) {
@@ -174,7 +188,7 @@ func (d *Daemon) openMetrics(ctx context.Context, reg *prometheus.Registry) (err
 	if d.cfg.MetricsListen == "" {
 		return nil
 	}
-	if d.httpOn, err = listenMetrics(ctx, d.cfg.MetricsListen); err != nil {
+	if d.httpOn, err = listenMetrics(ctx, d.cfg.MetricsListen, d.certs); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, ignoreClosed(d.httpOn.Close))
@@ -187,8 +201,15 @@ func (d *Daemon) openAPI(ctx context.Context) error {
 		return err
 	}
 	tokens := auth.NewTokens(d.store)
-	who := &auth.Authenticator{Local: local, Tokens: tokens}
-	if d.server, err = newServer(d.log, gate{who, newLimits(d.cfg.Limits), d.audit}); err != nil {
+	who := &auth.Authenticator{Local: local, Tokens: tokens, Certificates: d.cfg.Access.Certs}
+	if len(d.cfg.OIDC) > 0 {
+		who.OIDC = d.oidc
+	}
+	var transport auth.Transport
+	if d.certs != nil {
+		transport.TLS = d.certs.config()
+	}
+	if d.server, err = newServer(d.log, gate{who, newLimits(d.cfg.Limits), d.audit}, transport); err != nil {
 		return err
 	}
 	d.server.register(d.plane, tokens, d.log)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/address"
 )
 
 // newHTTP makes the server of /metrics, /healthz (the process serves) and
@@ -44,12 +46,22 @@ func answer(w http.ResponseWriter, err error) {
 	_, _ = fmt.Fprintln(w, text)
 }
 
-// listenMetrics opens the address of the metrics.
-func listenMetrics(ctx context.Context, addr string) (net.Listener, error) {
+// loopback says that only programs on this host reach host:port.
+func loopback(addr string) bool { return address.Address{Network: "tcp", Addr: addr}.Loopback() }
+
+// listenMetrics opens the address of the metrics: plain on loopback, TLS elsewhere.
+func listenMetrics(ctx context.Context, addr string, certs *certificates) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, errs.New(errs.Precondition, "CANNOT_LISTEN", "listening for metrics on %s: %w", addr, err).
 			WithHint("choose another address with metrics_listen, or none with \"\"")
+	}
+	if !loopback(addr) {
+		return tls.NewListener(l, certs.strict()), nil
+	}
+	// It is looked at as a name, and a name can resolve to anything.
+	if ip, ok := l.Addr().(*net.TCPAddr); !ok || !ip.IP.IsLoopback() {
+		return nil, errors.Join(errs.Fieldf("metrics_listen", "%s is not a loopback address", addr), l.Close())
 	}
 	return l, nil
 }

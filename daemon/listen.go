@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/cloned-db/cloned/daemon/auth"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/address"
 )
@@ -52,6 +53,9 @@ func listen(ctx context.Context, addr address.Address, rights socketRights) (net
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr.Addr)
 	if err != nil {
 		return nil, cannotListen(addr, err)
+	}
+	if addr.Network == "tls" {
+		return auth.Encrypted(l), nil
 	}
 	// Validate has looked at the name only, and a name can resolve to anything.
 	if ip, ok := l.Addr().(*net.TCPAddr); !ok || !ip.IP.IsLoopback() {

@@ -25,6 +25,7 @@ type Metrics struct {
 	orphans       prometheus.Gauge
 	orphanAlarm   prometheus.Gauge
 	commands      *prometheus.HistogramVec
+	certExpires   prometheus.Gauge
 }
 
 var _ control.Metrics = (*Metrics)(nil)
@@ -78,6 +79,10 @@ func newMetrics(reg prometheus.Registerer, version string) (*Metrics, error) {
 			Name: "cloned_command_duration_seconds", Buckets: commandBuckets(),
 			Help: "How long outside commands and system calls of the storage drivers took, by tool, verb and result.",
 		}, []string{"tool", "verb", "result"}),
+		certExpires: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cloned_tls_certificate_expires_timestamp_seconds",
+			Help: "Until when the daemon's certificate is good, the one that new connections get; 0 without TLS.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "cloned_build_info",
@@ -86,7 +91,7 @@ func newMetrics(reg prometheus.Registerer, version string) (*Metrics, error) {
 	})
 	build.Set(1)
 	return m, registerAll(reg, m.operations, m.phases, m.actions, m.restarts, m.reconciles, m.lastReconcile,
-		m.orphans, m.orphanAlarm, m.commands, build,
+		m.orphans, m.orphanAlarm, m.commands, m.certExpires, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
@@ -129,6 +134,9 @@ func (m *Metrics) Reconcile(result string, took time.Duration) {
 		m.lastReconcile.SetToCurrentTime()
 	}
 }
+
+// Certificate notes until when the daemon's certificate is good.
+func (m *Metrics) Certificate(until time.Time) { m.certExpires.Set(float64(until.Unix())) }
 
 // Orphans implements control.Metrics.
 func (m *Metrics) Orphans(n int, alarm bool) {

@@ -114,16 +114,22 @@ func startServer(t *testing.T, clones clonedv1.CloneServiceServer, who *auth.Aut
 	return s, addr, log
 }
 
-// serveOn serves what register offers on a socket.
-func serveOn(t testing.TB, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
+// openGate is one without limits, whose audit log is under the directory.
+func openGate(t testing.TB, who *auth.Authenticator, dir string) gate {
 	t.Helper()
-	dir := t.TempDir()
 	auditLog, err := audit.Open(filepath.Join(dir, dirAudit), 1<<20, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { auditLog.Close() })
-	s, err := newServer(log.logger(), gate{who, newLimits(LimitsConfig{}), auditLog})
+	return gate{who, newLimits(LimitsConfig{}), auditLog}
+}
+
+// serveOn serves what register offers on a socket.
+func serveOn(t testing.TB, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := newServer(log.logger(), openGate(t, who, dir), auth.Transport{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +342,7 @@ func TestReflection(t *testing.T) {
 }
 
 func TestServices(t *testing.T) {
-	s, err := newServer(slog.New(slog.DiscardHandler), gate{auth: own()})
+	s, err := newServer(slog.New(slog.DiscardHandler), gate{auth: own()}, auth.Transport{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ const (
 // maxHeader bounds what is read of a request before it is known who makes it.
 const maxHeader = 32 << 10
 
+// maxHandshake bounds how long a connection may take to become one.
+const maxHandshake = 10 * time.Second
+
 // server is the API on the listeners.
 type server struct {
 	grpc   *grpc.Server
@@ -42,7 +45,7 @@ type server struct {
 }
 
 // newServer makes a server without services but those of gRPC itself.
-func newServer(log *slog.Logger, calls gate) (*server, error) {
+func newServer(log *slog.Logger, calls gate, transport auth.Transport) (*server, error) {
 	validate, err := protovalidate.New()
 	if err != nil {
 		return nil, err
@@ -51,7 +54,8 @@ func newServer(log *slog.Logger, calls gate) (*server, error) {
 	around := &rpc{log: log, gate: calls, validate: validate, stopping: stopping}
 	s := &server{
 		grpc: grpc.NewServer(
-			grpc.Creds(auth.Transport{}),
+			grpc.Creds(transport),
+			grpc.ConnectionTimeout(maxHandshake),
 			grpc.MaxHeaderListSize(maxHeader),
 			grpc.UnaryInterceptor(around.unary),
 			grpc.StreamInterceptor(around.stream),

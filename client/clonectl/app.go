@@ -18,6 +18,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	host     string
+	tls      client.TLS
 	timeout  time.Duration
 	// tokenFile has the token to show; "" for what the environment says.
 	tokenFile string
@@ -37,7 +38,7 @@ func (a *app) dial(ctx context.Context) (context.Context, *client.Client, error)
 	if a.conn != nil {
 		return ctx, a.conn, nil
 	}
-	var opts []client.Option
+	opts := []client.Option{client.WithTLS(a.tls)}
 	if a.tokenFile != "" {
 		opts = append(opts, client.WithTokenFile(a.tokenFile))
 	}

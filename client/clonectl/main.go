@@ -104,6 +104,9 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 	}
 	root.PersistentFlags().StringVar(&a.host, "host", "", "address of the daemon (default $"+client.EnvHost+", then its usual socket)")
 	root.PersistentFlags().StringVar(&a.tokenFile, "token-file", "", "file with the token to show (default $"+client.EnvToken+", then the file that $"+client.EnvTokenFile+" names)")
+	root.PersistentFlags().StringVar(&a.tls.CA, "ca", "", "file of the CA that the daemon's certificate is signed by (default $"+client.EnvCA+", then the system's)")
+	root.PersistentFlags().StringVar(&a.tls.Cert, "cert", "", "file of this client's certificate (default $"+client.EnvCert+")")
+	root.PersistentFlags().StringVar(&a.tls.Key, "key", "", "file of its key (default $"+client.EnvKey+")")
 	root.PersistentFlags().DurationVar(&a.timeout, "timeout", 0, "give up after this time; 0 for never")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return errs.New(errs.Invalid, "USAGE", "%w", err).WithHint("see %s --help", cmd.CommandPath())

@@ -54,7 +54,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, p Peer, bearer string)
 		return a.Certificates.Principal(*p.TLS)
 	}
 	return Principal{}, Unauthenticated("the request does not show who makes it").
-		WithHint("show a token, in $CLONED_TOKEN or the file that $CLONED_TOKEN_FILE names; or come through the unix socket")
+		WithHint("show a token, in $CLONED_TOKEN or the file that $CLONED_TOKEN_FILE names, or by TLS a certificate ($CLONED_CERT, $CLONED_KEY); or come through the unix socket")
 }
 
 // TokenPrefix is how our own tokens begin: a bearer that begins otherwise is

@@ -67,12 +67,18 @@ func PeerOf(ctx context.Context) (Peer, bool) {
 }
 
 // Transport is the server's transport credentials: it finds out who connects,
-// and lets everybody in, so that who may do nothing is told so. Connections stay
-// as they are, for they never leave the host.
-type Transport struct{}
+// and lets everybody in, so that who may do nothing is told so. Connections of
+// listeners that are not Encrypted stay as they are, for they never leave the host.
+type Transport struct {
+	// TLS is for those of Encrypted ones.
+	TLS *tls.Config
+}
 
 // ServerHandshake finds out who connected.
-func (Transport) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (t Transport) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if e, ok := conn.(encrypted); ok {
+		return e.handshake(t.TLS)
+	}
 	info := Peer{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity}}
 	socket, ok := conn.(*net.UnixConn)
 	if !ok {

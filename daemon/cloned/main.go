@@ -82,7 +82,7 @@ Exit codes: 0 success; 1 failure; 2 wrong command line or configuration.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&o.config, "config", "", "configuration file (default: see `cloned check`; scripts/cloned.yaml shows every key)")
 	root.Flags().BoolVar(&o.adopt, "adopt", false, adoptUsage)
-	root.AddCommand(newServe(&o), newCheck(&o), newTeardown(&o), newVersion())
+	root.AddCommand(newServe(&o), newCheck(&o), newTeardown(&o), newPKI(), newVersion())
 	return root
 }
 

@@ -59,7 +59,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"check", "--config", good}, 0, "storage driver     dir (configured)", ""},
 		{[]string{"check", "--config", file("unknown.yaml", "a: 1\n")}, 2, "", "line 1, column 1: unknown field"},
 		{[]string{"check", "--config", filepath.Join(dir, "none.yaml")}, 2, "", "no such file"},
-		{[]string{"serve", "--config", file("tcp.yaml", "listen: ['tcp://0.0.0.0:1']\n")}, 2, "", "hint: listen on 127.0.0.1"},
+		{[]string{"serve", "--config", file("tcp.yaml", "listen: ['tcp://0.0.0.0:1']\n")}, 2, "", "hint: use tls://"},
 		{[]string{"serve", "--nonsense"}, 2, "", "unknown flag"},
 		{[]string{"nonsense"}, 2, "", "unknown command"},
 		{[]string{"check", "nonsense"}, 2, "", "unknown command"},

@@ -24,14 +24,14 @@ const maxSocketPath = 107
 
 // Address is where a daemon listens.
 type Address struct {
-	// Network is "unix" or "tcp".
+	// Network is "unix", "tcp" or "tls", which is TLS over TCP.
 	Network string
 	// Addr is a socket's absolute path, or host:port.
 	Addr string
 }
 
-// Parse reads "unix:///path" or "tcp://host:port"; anything else is
-// errs.Invalid.
+// Parse reads "unix:///path", "tcp://host:port" or "tls://host:port"; anything
+// else is errs.Invalid.
 func Parse(text string) (Address, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -40,7 +40,7 @@ func Parse(text string) (Address, error) {
 	switch u.Scheme {
 	case "unix":
 		return parseUnix(text, u)
-	case "tcp":
+	case "tcp", "tls":
 		return parseTCP(text, u)
 	}
 	return Address{}, malformed(text)
@@ -66,11 +66,11 @@ func parseTCP(text string, u *url.URL) (Address, error) {
 	if _, err := strconv.ParseUint(u.Port(), 10, 16); err != nil {
 		return Address{}, invalid("address %q: the port must be 0 to 65535", text)
 	}
-	return Address{Network: "tcp", Addr: net.JoinHostPort(u.Hostname(), u.Port())}, nil
+	return Address{Network: u.Scheme, Addr: net.JoinHostPort(u.Hostname(), u.Port())}, nil
 }
 
 func malformed(text string) error {
-	return invalid("address %q: must be unix:///absolute/path or tcp://host:port", text)
+	return invalid("address %q: must be unix:///absolute/path, tls://host:port or tcp://host:port", text)
 }
 
 func invalid(format string, args ...any) error {
@@ -85,15 +85,29 @@ func (a Address) String() string {
 	return (&url.URL{Scheme: a.Network, Path: a.Addr}).String()
 }
 
+// Transport is the network as package net names it.
+func (a Address) Transport() string {
+	if a.Network == "unix" {
+		return "unix"
+	}
+	return "tcp"
+}
+
+// Host is the host's name or IP address; "" for a socket.
+func (a Address) Host() string {
+	host, _, err := net.SplitHostPort(a.Addr)
+	if a.Network == "unix" || err != nil {
+		return ""
+	}
+	return host
+}
+
 // Loopback says that only programs on this host reach the address.
 func (a Address) Loopback() bool {
 	if a.Network == "unix" {
 		return true
 	}
-	host, _, err := net.SplitHostPort(a.Addr)
-	if err != nil {
-		return false
-	}
+	host := a.Host()
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

@@ -16,6 +16,8 @@ func TestParse(t *testing.T) {
 		"tcp://127.0.0.1:7432":           {"tcp", "127.0.0.1:7432"},
 		"tcp://[::1]:0":                  {"tcp", "[::1]:0"},
 		"tcp://build.internal:1":         {"tcp", "build.internal:1"},
+		"tls://build.internal:7432":      {"tls", "build.internal:7432"},
+		"tls://[::]:7432":                {"tls", "[::]:7432"},
 	} {
 		got, err := Parse(text)
 		if err != nil || got != want {
@@ -39,6 +41,8 @@ func TestParseRefuses(t *testing.T) {
 		"tcp://:7432":               "must be unix:///",
 		"tcp://h:1/path":            "must be unix:///",
 		"tcp://user:secret@h:1":     "must be unix:///",
+		"tls://h":                   "must be unix:///",
+		"tls://h:70000":             "the port must be 0 to 65535",
 		"tcp://h:99999":             "the port must be 0 to 65535",
 		"tcp://h:1?x=1":             "must be unix:///",
 		"unix:///a\x00b":            "must be unix:///",
@@ -57,11 +61,22 @@ func TestLoopback(t *testing.T) {
 	for text, want := range map[string]bool{
 		"unix:///x": true, "tcp://127.0.0.1:1": true, "tcp://127.9.9.9:1": true, "tcp://[::1]:1": true,
 		"tcp://localhost:1": true, "tcp://0.0.0.0:1": false, "tcp://[::]:1": false, "tcp://10.0.0.1:1": false,
-		"tcp://localhost.example.org:1": false,
+		"tcp://localhost.example.org:1": false, "tls://127.0.0.1:1": true, "tls://build.internal:1": false,
 	} {
 		a, err := Parse(text)
 		if err != nil || a.Loopback() != want {
 			t.Errorf("%s: %v, %v; want %v", text, a.Loopback(), err, want)
+		}
+	}
+}
+
+func TestParts(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"unix:///x:1": {"unix", ""}, "tcp://127.0.0.1:1": {"tcp", "127.0.0.1"}, "tls://[::1]:1": {"tcp", "::1"},
+	} {
+		a, err := Parse(text)
+		if err != nil || a.Transport() != want[0] || a.Host() != want[1] {
+			t.Errorf("%s: %s, %s, %v", text, a.Transport(), a.Host(), err)
 		}
 	}
 }
