@@ -83,7 +83,8 @@ func resolve(target string) (address.Address, error) {
 // tcp://host:port (see Target for an empty one), and returns once it has answered.
 //
 // Without WithToken or WithTokenFile it shows the daemon the token in CLONED_TOKEN,
-// or in the file that CLONED_TOKEN_FILE names, if either is set.
+// or in the file that CLONED_TOKEN_FILE names, if either is set; otherwise, if
+// CLONED_AUDIENCE is, the identity token of the job that it runs in.
 //
 // errs.Invalid for a bad target, errs.Unavailable if nobody answers, errs.Denied
 // if the token is no good, or the daemon can't prove that it is one. Who shows no

@@ -47,6 +47,9 @@ func environmentToken() func() (string, error) {
 	if path := os.Getenv(EnvTokenFile); path != "" {
 		return func() (string, error) { return readToken(path) }
 	}
+	if audience := os.Getenv(EnvAudience); audience != "" {
+		return newJobToken(audience).get
+	}
 	return nil
 }
 

@@ -141,6 +141,10 @@ func TestBadConfiguration(t *testing.T) {
 			"unknown key":     {"no_such_key: 1\n", "no_such_key"},
 			"not YAML":        {"clones: [\n", "line"},
 			"beyond loopback": {"listen: [\"tcp://0.0.0.0:7777\"]\n", "loopback"},
+			"metrics beyond":  {"metrics_listen: 0.0.0.0:7777\n", "loopback"},
+			"no certificate":  {"listen: [\"tls://0.0.0.0:7777\"]\n", "tls.cert"},
+			"no such file":    {"tls: {cert: /none, key: /none}\n", "tls.key"},
+			"anybody's jobs":  {"oidc: [{issuer: \"https://token.actions.githubusercontent.com\", audience: a, rules: [{claims: {ref: x}, role: user}]}]\n", "speaks for everybody"},
 			"duration":        {"reconcile_interval: soon\n", "reconcile"},
 		} {
 			t.Run(name, func(t *testing.T) {

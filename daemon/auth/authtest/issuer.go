@@ -104,6 +104,9 @@ func (i *Issuer) Roots() *x509.CertPool {
 	return pool
 }
 
+// Transport is that of clients who trust its server.
+func (i *Issuer) Transport() http.RoundTripper { return i.server.Client().Transport }
+
 // CAFile writes them into a file.
 func (i *Issuer) CAFile() string {
 	i.t.Helper()
@@ -148,6 +151,21 @@ func (i *Issuer) SignedBy(key jose.JSONWebKey, claims map[string]any) string {
 		i.t.Fatal(err)
 	}
 	return token
+}
+
+// Claims are those of one of its tokens.
+func (i *Issuer) Claims(token string) map[string]any {
+	i.t.Helper()
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	key := i.Key()
+	claims := map[string]any{}
+	if err := parsed.Claims(key.Public(), &claims); err != nil {
+		i.t.Fatal(err)
+	}
+	return claims
 }
 
 // ServeHTTP is the issuer's server.
