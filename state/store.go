@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 	"sync"
@@ -17,6 +18,8 @@ type Options struct {
 	// Timeout is how long to wait for another process to let go of the file; 0 for 1 s.
 	Timeout time.Duration
 }
+
+const defaultTimeout = time.Second
 
 // Store is the state on disk and in memory, which change together or not at
 // all. Changes run one after another, and those that wait at the same time
@@ -49,7 +52,7 @@ const batchMax = 128
 // damaged file, which is left as it is.
 func Open(path string, o Options) (*Store, error) {
 	if o.Timeout == 0 {
-		o.Timeout = time.Second
+		o.Timeout = defaultTimeout
 	}
 	db, view, err := openFile(path, o.Timeout)
 	if err != nil {
@@ -150,7 +153,7 @@ func (s *Store) commit(batch []*change) {
 	if len(applied) == 0 {
 		return
 	}
-	if err := s.save(writes, next.revision); err != nil {
+	if err := s.save(writes, &next); err != nil {
 		err = s.reload(err)
 		for _, c := range applied {
 			c.err = err
@@ -168,7 +171,11 @@ func (s *Store) publish(v *View) {
 	s.changed = make(chan struct{})
 }
 
-func (s *Store) save(writes []write, revision uint64) error {
+func (s *Store) save(writes []write, next *View) error {
+	counts, err := json.Marshal(count(next))
+	if err != nil {
+		return err
+	}
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		for _, w := range writes {
 			bucket := tx.Bucket([]byte(w.bucket))
@@ -180,7 +187,11 @@ func (s *Store) save(writes []write, revision uint64) error {
 				return err
 			}
 		}
-		return tx.Bucket([]byte(bucketMeta)).Put([]byte("revision"), strconv.AppendUint(nil, revision, 10))
+		meta := tx.Bucket([]byte(bucketMeta))
+		return errors.Join(
+			meta.Put([]byte("revision"), strconv.AppendUint(nil, next.revision, 10)),
+			meta.Put([]byte("counts"), seal(counts)),
+		)
 	})
 }
 

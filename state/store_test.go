@@ -1,7 +1,6 @@
 package state_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -335,63 +334,6 @@ func edit(t *testing.T, path string, do func(*bbolt.Tx) error) {
 	}
 	if err := errors.Join(db.Update(do), db.Close()); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestDamage truncates a state at every page and flips a bit in every stretch of
-// it: each time it is refused as corrupt or reads as it was, or, when the newer
-// of bbolt's two heads is hit, as it was one change before.
-func TestDamage(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	s := open(t, path)
-	var clones []*state.Clone
-	for i := range 200 {
-		clones = append(clones, &state.Clone{ID: fmt.Sprint("id", i), Name: fmt.Sprint("name", i), State: state.CloneReady, Message: fmt.Sprint(bytes.Repeat([]byte("x"), 200))})
-	}
-	put(t, s, clones[:100]...)
-	put(t, s, clones[100:]...)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused, fine := 0, 0
-	try := func(what string, raw []byte) {
-		t.Helper()
-		damaged := filepath.Join(t.TempDir(), "state.db")
-		if err := os.WriteFile(damaged, raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := state.Open(damaged, state.Options{})
-		if err != nil {
-			refused++
-			if !errs.Is(err, errs.Corrupt) || errs.As(err).Hint == "" {
-				t.Errorf("%s: %v", what, err)
-			}
-			return
-		}
-		fine++
-		if n := s.View().CloneCount(); n != 200 && n != 100 {
-			t.Errorf("%s: %d clones", what, n)
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("%s: close: %v", what, err)
-		}
-	}
-	for size := 1; size < len(whole); size += 16384 {
-		try(fmt.Sprintf("cut to %d", size), whole[:size])
-	}
-	for at := 0; at < len(whole); at += 4093 {
-		raw := bytes.Clone(whole)
-		raw[at] ^= 1 << (at % 8)
-		try(fmt.Sprintf("bit flipped at %d", at), raw)
-	}
-	try("not a state", bytes.Repeat([]byte("nonsense"), 4096))
-	t.Logf("%d refused, %d as before", refused, fine)
-	if refused == 0 || fine == 0 {
-		t.Errorf("%d refused, %d as before", refused, fine)
 	}
 }
 
