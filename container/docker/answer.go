@@ -3,8 +3,11 @@ package docker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
+	"strings"
 
+	cerrdefs "github.com/containerd/errdefs"
 	api "github.com/docker/docker/api/types/container"
 )
 
@@ -15,6 +18,15 @@ var errAnswer = errors.New("an answer that can't be the Engine's")
 // isDockerID says that a text is the ID of a container. It is looked for among
 // the host's processes and cgroups: an empty one would be found everywhere.
 var isDockerID = regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString
+
+// believe returns errAnswer for the word that there is no such container if it is
+// not the Engine's: other things answer with the same code, but in other words.
+func believe(err error) error {
+	if cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "No such container") {
+		return fmt.Errorf("%w: %v", errAnswer, err)
+	}
+	return err
+}
 
 // look asks the Engine about a container, by name or ID.
 func (r *Runtime) look(ctx context.Context, name string) (api.InspectResponse, error) {

@@ -21,19 +21,25 @@ func classify(what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return errs.New(errs.Unavailable, "CANCELLED", "%s: %w", what, err)
 	case errors.Is(err, errAnswer):
 		return errs.New(errs.Unavailable, "DOCKER_ANSWER", "%s: %w", what, err).
 			WithHint("see what stands between cloned and the Docker Engine: DOCKER_HOST, a proxy")
+	case errors.Is(err, errSilent):
+		return away(what, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return errs.New(errs.Unavailable, "CANCELLED", "%s: %w", what, err)
 	case client.IsErrConnectionFailed(err), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		cerrdefs.IsUnavailable(err):
-		return errs.New(errs.Unavailable, "DOCKER_UNAVAILABLE", "%s: the Docker Engine does not answer: %w", what, err).
-			WithHint("see whether it runs (docker info) and whether this user may use it (group docker)")
+		return away(what, err)
 	case cerrdefs.IsInvalidArgument(err):
 		return errs.New(errs.Invalid, "DOCKER_REFUSED", "%s: %w", what, err)
 	}
 	return errs.New(errs.Internal, "DOCKER", "%s: %w", what, err)
+}
+
+func away(what string, err error) error {
+	return errs.New(errs.Unavailable, "DOCKER_UNAVAILABLE", "%s: the Docker Engine does not answer: %w", what, err).
+		WithHint("see whether it runs (docker info) and whether this user may use it (group docker)")
 }
 
 func notFound(id string) error {

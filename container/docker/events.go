@@ -43,10 +43,14 @@ func (r *Runtime) Events(ctx context.Context) <-chan container.Event {
 	return out
 }
 
-// report passes the engine's events on until ctx ends or the engine goes away.
-// It says whether there was an answer at all.
+// eventsRenew is after how long the engine is asked for its events anew: one that
+// has nothing to tell can't be told from one that can't be heard any more.
+const eventsRenew = 5 * time.Minute
+
+// report passes the engine's events on until ctx ends or the engine goes away, and
+// no longer than eventsRenew. It says whether there was an answer at all.
 func (r *Runtime) report(ctx context.Context, out chan<- container.Event, all bool) (answered bool) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, eventsRenew)
 	defer cancel()
 	messages, failed := r.api.Events(ctx, events.ListOptions{Filters: filters.NewArgs(
 		filters.Arg("type", string(events.ContainerEventType)), filters.Arg("label", labelInstance+"="+r.instance),

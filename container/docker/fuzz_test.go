@@ -50,11 +50,11 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`[{"Id":""}]`), []byte(`{"Id":"../..","State":{},"Config":{},"HostConfig":{}}`), 200)
 	f.Add([]byte(someList[:40]), []byte(someInspect[:40]), 500)
 	l := &liar{}
-	engine, err := client.NewClientWithOpts(client.WithHTTPClient(&http.Client{Transport: l}), client.WithVersion(oldestAPI))
+	client, err := client.NewClientWithOpts(client.WithHTTPClient(&http.Client{Transport: l}), client.WithVersion(oldestAPI))
 	if err != nil {
 		f.Fatal(err)
 	}
-	rt := &Runtime{api: engine, instance: "t"}
+	rt := &Runtime{api: engine{client}, instance: "t"}
 	f.Fuzz(func(t *testing.T, list, inspect []byte, status int) {
 		if status < 200 || status > 599 {
 			status = 200

@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
@@ -23,8 +25,8 @@ func (r *Runtime) EnsureImage(ctx context.Context, ref string) (id string, err e
 		return id, classify("image "+ref, err)
 	}
 	if err := r.pull(ctx, ref); err != nil {
-		if err := ctx.Err(); err != nil {
-			return "", classify("pulling image "+ref, err)
+		if ctx.Err() != nil || errors.Is(err, errSilent) {
+			return "", classify("pulling image "+ref, cmp.Or(ctx.Err(), err))
 		}
 		return "", imageMissing(ref, err)
 	}
@@ -55,12 +57,16 @@ func (r *Runtime) inspectImage(ctx context.Context, ref string) (id string, err 
 
 // pull pulls an image. Its errors come in the stream.
 func (r *Runtime) pull(ctx context.Context, ref string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(pullIdle, func() { cancel(errSilent) })
+	defer silent.Stop()
 	stream, err := r.api.ImagePull(ctx, ref, image.PullOptions{})
 	if err != nil {
-		return err
+		return silence(ctx, err)
 	}
 	defer stream.Close()
-	for decoder := json.NewDecoder(stream); ; {
+	for decoder := json.NewDecoder(stream); ; silent.Reset(pullIdle) {
 		var message struct {
 			Error string `json:"error"`
 		}
@@ -69,7 +75,7 @@ func (r *Runtime) pull(ctx context.Context, ref string) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return silence(ctx, err)
 		}
 		if message.Error != "" {
 			return errors.New(message.Error)

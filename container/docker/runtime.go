@@ -49,7 +49,7 @@ type Config struct {
 
 // Runtime runs instances as containers.
 type Runtime struct {
-	api      *client.Client
+	api      engine
 	instance string
 	fence    fence
 
@@ -80,7 +80,7 @@ func Open(_ context.Context, cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, errs.New(errs.Invalid, "DOCKER_HOST", "address of the Docker Engine: %w", err)
 	}
-	return &Runtime{api: api, instance: cfg.Instance, fence: fence{table: "cloned-" + cfg.Instance, bridge: "cl-" + cfg.Instance}}, nil
+	return &Runtime{api: engine{api}, instance: cfg.Instance, fence: fence{table: "cloned-" + cfg.Instance, bridge: "cl-" + cfg.Instance}}, nil
 }
 
 // Name implements container.Runtime.
