@@ -150,7 +150,7 @@ func (d *Driver) sweep(ctx context.Context, temporary string) (there bool, err e
 // sweepAll destroys what comparisons left that died. One that is in use goes with
 // the next comparison, or with its volume.
 func (d *Driver) sweepAll(ctx context.Context) error {
-	found, err := d.tree(ctx, "snapshot", "2", d.parent)
+	found, err := d.tree(ctx, "2", d.parent)
 	if err != nil {
 		return err
 	}

@@ -100,9 +100,12 @@ func parseOne(out []byte, properties []string, name string) (dataset, error) {
 // takes the whole answer or none of it: a part of it is never a list.
 func parseGet(out []byte, properties []string) ([]dataset, error) {
 	var found []dataset
-	text := strings.TrimSuffix(string(out), "\n")
-	if text == "" {
+	if len(out) == 0 {
 		return nil, nil
+	}
+	text, whole := strings.CutSuffix(string(out), "\n")
+	if !whole {
+		return nil, errs.New(errs.Internal, reasonOutput, "the answer of zfs get ends within a line")
 	}
 	lines := strings.Split(text, "\n")
 	if len(lines)%len(properties) != 0 {

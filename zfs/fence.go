@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/cloned-db/cloned/errs"
@@ -86,8 +87,8 @@ func (d *Driver) poolLoad(ctx context.Context) (string, error) {
 	return d.one(ctx, "zpool", "load_guid", d.pool)
 }
 
-// one asks tool for one property. That the object can't be found makes it
-// errs.Unavailable.
+// one asks tool for one property that is a number. That the object can't be found
+// makes it errs.Unavailable.
 func (d *Driver) one(ctx context.Context, tool, property, name string) (string, error) {
 	out, err := d.runner.Read(ctx, "get", tool, "get", "-Hp", "-o", "value", property, name)
 	if err != nil {
@@ -97,5 +98,9 @@ func (d *Driver) one(ctx context.Context, tool, property, name string) (string, 
 		}
 		return "", e
 	}
-	return strings.TrimSuffix(string(out), "\n"), nil
+	number := strings.TrimSuffix(string(out), "\n")
+	if _, err := strconv.ParseUint(number, 10, 64); err != nil {
+		return "", errs.New(errs.Internal, reasonOutput, "%s property %s of %s: %w", tool, property, name, err)
+	}
+	return number, nil
 }

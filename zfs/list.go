@@ -16,7 +16,7 @@ import (
 func (d *Driver) List(ctx context.Context, foreign []string) (storage.Inventory, error) {
 	loaded := d.loaded.Load()
 	// Depth: volumes and the parent's own snapshots 1, volumes' snapshots 2.
-	found, err := d.tree(ctx, "filesystem,snapshot", "2", d.parent)
+	found, err := d.tree(ctx, "2", d.parent)
 	if err != nil {
 		return storage.Inventory{}, err
 	}
@@ -24,7 +24,7 @@ func (d *Driver) List(ctx context.Context, foreign []string) (storage.Inventory,
 		if err := d.checkForeign(name); err != nil {
 			return storage.Inventory{}, err
 		}
-		snapshots, err := d.tree(ctx, "snapshot", "1", name)
+		snapshots, err := d.tree(ctx, "1", name)
 		if err != nil && !errs.Is(err, errs.NotFound) {
 			return storage.Inventory{}, err
 		}
@@ -38,13 +38,18 @@ func (d *Driver) List(ctx context.Context, foreign []string) (storage.Inventory,
 	return d.inventory(found)
 }
 
-// tree describes the datasets of the types down to a depth below name.
-func (d *Driver) tree(ctx context.Context, types, depth, name string) ([]dataset, error) {
-	out, err := d.read(ctx, "get", getArgv(volumeProperties, "-t", types, "-d", depth, name)...)
+// tree describes a dataset, and what is down to a depth below it. An answer that
+// says nothing of the dataset itself is none.
+func (d *Driver) tree(ctx context.Context, depth, name string) ([]dataset, error) {
+	out, err := d.read(ctx, "get", getArgv(volumeProperties, "-t", "filesystem,snapshot", "-d", depth, name)...)
 	if err != nil {
 		return nil, err
 	}
-	return parseGet(out, volumeProperties)
+	found, err := parseGet(out, volumeProperties)
+	if err == nil && !slices.ContainsFunc(found, func(f dataset) bool { return f.name == name }) {
+		err = errs.New(errs.Internal, reasonOutput, "zfs get told of what is below %s, and not of %s", name, name)
+	}
+	return found, err
 }
 
 // inventory picks what is ours. The same foreign dataset may be named twice.

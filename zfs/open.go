@@ -90,7 +90,7 @@ func (d *Driver) findParent(ctx context.Context) (dataset, error) {
 	}
 	// The library has no contexts, which is why only this rare call and Health
 	// go through it.
-	if _, err := await(ctx, func() (*gozfs.Dataset, error) {
+	if _, err := await(ctx, d.runner, func() (*gozfs.Dataset, error) {
 		return gozfs.CreateFilesystem(d.parent, Properties())
 	}); err != nil {
 		return dataset{}, classify(err)
@@ -118,8 +118,11 @@ func (d *Driver) describeParent(ctx context.Context) (dataset, error) {
 	return parseOne(out, parentProperties, d.parent)
 }
 
-// await calls f, which can't be cancelled, and leaves it behind when ctx ends.
-func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+// await calls f, which can't be cancelled, and leaves it behind when ctx ends, or
+// when it takes longer than a command may.
+func await[T any](ctx context.Context, r *command.Runner, f func() (T, error)) (T, error) {
+	ctx, cancel := r.Limited(ctx)
+	defer cancel()
 	type answer struct {
 		value T
 		err   error

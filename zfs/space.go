@@ -37,7 +37,7 @@ func (d *Driver) Space(ctx context.Context) (storage.Space, error) {
 // Health returns the state of the pool in ZFS's words: ONLINE when all is well,
 // otherwise DEGRADED, SUSPENDED, FAULTED and so on (zpoolconcepts(7)).
 func (d *Driver) Health(ctx context.Context) (string, error) {
-	pool, err := await(ctx, func() (*gozfs.Zpool, error) { return gozfs.GetZpool(d.pool) })
+	pool, err := await(ctx, d.runner, func() (*gozfs.Zpool, error) { return gozfs.GetZpool(d.pool) })
 	if err != nil {
 		return "", classify(err)
 	}

@@ -23,6 +23,9 @@ type Observer func(tool, verb string, took time.Duration, err error)
 // Runner runs commands. The zero value works and reports to nobody.
 type Runner struct {
 	Observe Observer
+	// Limit is how long a command may take whose context has no deadline; 0 for two
+	// minutes.
+	Limit time.Duration
 }
 
 // Error is a command that could not be run or ended with another code than 0.
@@ -53,10 +56,22 @@ const grace = time.Second
 // On a machine with more to do than it can, a second is not enough.
 const drain = 15 * time.Second
 
+// limit is how long a command may take whose caller sets no limit of its own: one
+// that hangs must not hold anybody for ever.
+const limit = 2 * time.Minute
+
+// Limited is ctx with an end: after the Runner's Limit, if it has none.
+func (r *Runner) Limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, cmp.Or(r.Limit, limit))
+}
+
 // Run runs argv to its end and returns its standard output. verb names it for
 // the Observer. When ctx ends the command is killed and the error wraps the
 // context's; one that can't be killed now, because the kernel holds it, is left
-// behind. Any failure is an *Error.
+// behind. A ctx without a deadline gets one (Limited). Any failure is an *Error.
 func (r *Runner) Run(ctx context.Context, verb string, argv ...string) ([]byte, error) {
 	return r.run(ctx, verb, argv, false)
 }
@@ -72,6 +87,8 @@ func (r *Runner) Read(ctx context.Context, verb string, argv ...string) ([]byte,
 // while it comes, to its end or until an error, which breaks the command off and
 // is returned.
 func (r *Runner) Stream(ctx context.Context, verb string, consume func(io.Reader) error, argv ...string) error {
+	ctx, cancel := r.Limited(ctx)
+	defer cancel()
 	out, in := io.Pipe()
 	consumed := make(chan error, 1)
 	go func() {
@@ -100,6 +117,8 @@ func (r *Runner) Stream(ctx context.Context, verb string, consume func(io.Reader
 var errConsumed = errors.New("its output was not read to the end")
 
 func (r *Runner) run(ctx context.Context, verb string, argv []string, strict bool) ([]byte, error) {
+	ctx, cancel := r.Limited(ctx)
+	defer cancel()
 	return r.observe(ctx, verb, argv, strict, func() ([]byte, []byte, error) {
 		var out bytes.Buffer
 		stderr, err := execute(ctx, argv, &out)
