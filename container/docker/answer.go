@@ -19,10 +19,16 @@ var errAnswer = errors.New("an answer that can't be the Engine's")
 // the host's processes and cgroups: an empty one would be found everywhere.
 var isDockerID = regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString
 
-// believe returns errAnswer for the word that there is no such container if it is
-// not the Engine's: other things answer with the same code, but in other words.
-func believe(err error) error {
-	if cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "No such container") {
+// The Engine's words for what is not there.
+const (
+	noContainer = "No such container"
+	noImage     = "No such image"
+)
+
+// believe returns errAnswer for the word that something is not there if it is not
+// the Engine's: other things answer with the same code, but in other words.
+func believe(err error, words string) error {
+	if cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), words) {
 		return fmt.Errorf("%w: %v", errAnswer, err)
 	}
 	return err

@@ -60,7 +60,7 @@ func (e engine) Ping(ctx context.Context) (types.Ping, error) {
 
 func (e engine) ContainerInspect(ctx context.Context, name string) (api.InspectResponse, error) {
 	found, err := within(ctx, lookTimeout, func(ctx context.Context) (api.InspectResponse, error) { return e.Client.ContainerInspect(ctx, name) })
-	return found, believe(err)
+	return found, believe(err, noContainer)
 }
 
 func (e engine) ContainerList(ctx context.Context, o api.ListOptions) ([]api.Summary, error) {
@@ -68,7 +68,8 @@ func (e engine) ContainerList(ctx context.Context, o api.ListOptions) ([]api.Sum
 }
 
 func (e engine) ImageInspect(ctx context.Context, ref string) (image.InspectResponse, error) {
-	return within(ctx, lookTimeout, func(ctx context.Context) (image.InspectResponse, error) { return e.Client.ImageInspect(ctx, ref) })
+	found, err := within(ctx, lookTimeout, func(ctx context.Context) (image.InspectResponse, error) { return e.Client.ImageInspect(ctx, ref) })
+	return found, believe(err, noImage)
 }
 
 func (e engine) NetworkInspect(ctx context.Context, name string, o network.InspectOptions) (network.Inspect, error) {
@@ -88,9 +89,10 @@ func (e engine) NetworkRemove(ctx context.Context, name string) error {
 }
 
 func (e engine) ContainerCreate(ctx context.Context, c *api.Config, h *api.HostConfig, n *network.NetworkingConfig, p *ocispec.Platform, name string) (api.CreateResponse, error) {
-	return within(ctx, changeTimeout, func(ctx context.Context) (api.CreateResponse, error) {
+	made, err := within(ctx, changeTimeout, func(ctx context.Context) (api.CreateResponse, error) {
 		return e.Client.ContainerCreate(ctx, c, h, n, p, name)
 	})
+	return made, believe(err, noImage)
 }
 
 func (e engine) ContainerStart(ctx context.Context, id string, o api.StartOptions) error {
@@ -100,11 +102,11 @@ func (e engine) ContainerStart(ctx context.Context, id string, o api.StartOption
 // ContainerStop takes as long as the container may, besides.
 func (e engine) ContainerStop(ctx context.Context, id string, o api.StopOptions) error {
 	grace := time.Duration(*o.Timeout) * time.Second
-	return believe(done(ctx, changeTimeout+grace, func(ctx context.Context) error { return e.Client.ContainerStop(ctx, id, o) }))
+	return believe(done(ctx, changeTimeout+grace, func(ctx context.Context) error { return e.Client.ContainerStop(ctx, id, o) }), noContainer)
 }
 
 func (e engine) ContainerRemove(ctx context.Context, id string, o api.RemoveOptions) error {
-	return believe(done(ctx, changeTimeout, func(ctx context.Context) error { return e.Client.ContainerRemove(ctx, id, o) }))
+	return believe(done(ctx, changeTimeout, func(ctx context.Context) error { return e.Client.ContainerRemove(ctx, id, o) }), noContainer)
 }
 
 func (e engine) ContainerPause(ctx context.Context, id string) error {

@@ -131,9 +131,11 @@ func TestAnotherSaysNotFound(t *testing.T) {
 			return &http.Response{StatusCode: 404, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})
 		_, err := rt.Inspect(t.Context(), "c-a-1")
+		_, create := rt.create(t.Context(), "c-a-1", "postgres", settings{})
+		_, ensure := rt.EnsureImage(t.Context(), "postgres")
 		for what, err := range map[string]error{
 			"Inspect": err, "Remove": rt.Remove(t.Context(), "c-a-1"), "remove": rt.remove(t.Context(), someID, "c-a-1"),
-			"Stop": rt.Stop(t.Context(), "c-a-1", time.Second),
+			"Stop": rt.Stop(t.Context(), "c-a-1", time.Second), "create": create, "EnsureImage": ensure,
 		} {
 			if !errs.Is(err, errs.Unavailable) {
 				t.Errorf("%s of %q: %v", what, body, err)

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -18,10 +19,12 @@ import (
 // is Internal. what says what was being done.
 func classify(what string, err error) error {
 	var network net.Error
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errAnswer):
+	case errors.Is(err, errAnswer), errors.As(err, &syntax), errors.As(err, &kind):
 		return errs.New(errs.Unavailable, "DOCKER_ANSWER", "%s: %w", what, err).
 			WithHint("see what stands between cloned and the Docker Engine: DOCKER_HOST, a proxy")
 	case errors.Is(err, errSilent):

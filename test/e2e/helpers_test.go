@@ -48,3 +48,13 @@ func atOnce(n int, f func(i int)) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// containsAll says that a text has all of the parts.
+func containsAll(text string, parts ...string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
+}

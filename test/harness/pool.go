@@ -40,7 +40,7 @@ func (e *Env) writeConfig() {
 	e.t.Helper()
 	metrics := FreePort(e.t)
 	e.Metrics = fmt.Sprintf("http://127.0.0.1:%d", metrics)
-	maxClones, floor, undo := "0", "64MiB", "0s" // what is deleted is gone, but for tests of undo
+	maxClones, floor, undo, dockerHost := "0", "64MiB", "0s", "" // what is deleted is gone, but for tests of undo
 	switch key, value, _ := strings.Cut(e.extra, "="); key {
 	case "clones.max":
 		maxClones = value
@@ -48,6 +48,8 @@ func (e *Env) writeConfig() {
 		floor = value
 	case "undo":
 		undo = value
+	case "docker.host":
+		dockerHost = value
 	case "", "pool":
 	default:
 		e.t.Fatalf("unknown setting %q", key)
@@ -61,6 +63,7 @@ storage:
   btrfs: {pool_size: %[6]siB}
 runtime:
   name: %[7]s
+  docker: {host: %[13]q}
 clones:
   ports: %[8]d-%[9]d
   max: %[10]s
@@ -68,7 +71,7 @@ clones:
 undo: {for: %[12]s}
 reconcile_interval: 2s
 log: {level: debug, format: json}
-`, e.Dir, e.Socket, metrics, e.Driver, zparent, e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor, undo)
+`, e.Dir, e.Socket, metrics, e.Driver, zparent, e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor, undo, dockerHost)
 	if err := os.WriteFile(e.ConfigFile(), []byte(config), 0o644); err != nil {
 		e.t.Fatal(err)
 	}
