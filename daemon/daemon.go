@@ -118,15 +118,20 @@ func (d *Daemon) openAudit() (err error) {
 }
 
 func (d *Daemon) openDrivers(ctx context.Context) (err error) {
-	w := wiring{cfg: d.cfg, inst: d.inst, run: &command.Runner{Observe: d.metrics.Command}}
+	// Read before anything else is touched, so that damaged records are found first.
+	inUse, err := hasRecords(d.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	w := wiring{cfg: d.cfg, inst: d.inst, run: &command.Runner{Observe: d.metrics.Command}, inUse: inUse}
 	var driver, runtime Choice
 	d.driver, driver, err = choose(ctx, "storage driver", d.cfg.Storage.Driver, d.inst.Storage, w.drivers(),
-		func(is Choice) error { return d.permit("storage driver", d.inst.Storage, is) })
+		func(is Choice) error { return unchanged("storage driver", d.inst.Storage, is, inUse) })
 	if err != nil {
 		return err
 	}
 	d.runtime, runtime, err = choose(ctx, "container runtime", d.cfg.Runtime.Name, d.inst.Runtime, w.runtimes(),
-		func(is Choice) error { return d.permit("container runtime", d.inst.Runtime, is) })
+		func(is Choice) error { return unchanged("container runtime", d.inst.Runtime, is, inUse) })
 	if err != nil {
 		return err
 	}
@@ -142,15 +147,11 @@ func (d *Daemon) openDrivers(ctx context.Context) (err error) {
 	return d.inst.save()
 }
 
-// permit refuses another driver, runtime or place than before while there are
+// unchanged refuses another driver, runtime or place than before while there are
 // goldens or clones, which are where it was.
-func (d *Daemon) permit(what string, was, is Choice) error {
-	if was.Name == "" || was.Name == is.Name && was.Place == is.Place {
+func unchanged(what string, was, is Choice, inUse bool) error {
+	if !inUse || was.Name == "" || was.Name == is.Name && was.Place == is.Place {
 		return nil
-	}
-	inUse, err := hasRecords(d.cfg.StateDir)
-	if err != nil || !inUse {
-		return err
 	}
 	return errs.New(errs.Precondition, "DRIVER_CHANGED", "the %s was %q at %q and is to be %q at %q, while there are goldens or clones on the former",
 		what, was.Name, was.Place, is.Name, is.Place).

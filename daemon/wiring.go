@@ -32,6 +32,9 @@ type wiring struct {
 	cfg  Config
 	inst *Installation
 	run  *command.Runner
+	// inUse: there are goldens or clones. Where their volumes are has to be there,
+	// and is not made anew: one that is missing is most likely not mounted.
+	inUse bool
 }
 
 // drivers are the storage drivers, the best first.
@@ -66,7 +69,7 @@ func (w wiring) openZFS(ctx context.Context) (storage.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return zfs.Open(ctx, zfs.Config{Parent: parent, Instance: w.inst.Instance, Run: w.run})
+	return zfs.Open(ctx, zfs.Config{Parent: parent, Instance: w.inst.Instance, MustExist: w.inUse, Run: w.run})
 }
 
 // zfsParent returns the dataset for ours: that of the configuration, or that of
@@ -119,13 +122,40 @@ func (w wiring) usableBtrfs(ctx context.Context) (string, error) {
 func (w wiring) openBtrfs(ctx context.Context) (storage.Driver, error) {
 	root, pool := w.btrfsPlace()
 	if pool.File != "" {
+		if err := w.mustExist(pool.File); err != nil {
+			return nil, err
+		}
 		if err := btrfs.EnsurePool(ctx, pool); err != nil {
 			return nil, err
 		}
-	} else if err := os.MkdirAll(root, 0o711); err != nil {
+	}
+	if err := w.ensureRoot(root); err != nil {
 		return nil, err
 	}
 	return btrfs.Open(ctx, btrfs.Config{Root: root, Instance: w.inst.Instance, Run: w.run})
+}
+
+// ensureRoot makes a driver's root. The installation's directory in one that is in
+// use has to be there.
+func (w wiring) ensureRoot(root string) error {
+	if err := w.mustExist(filepath.Join(root, w.inst.Instance)); err != nil {
+		return err
+	}
+	return os.MkdirAll(root, 0o711)
+}
+
+// mustExist returns an error if the installation is in use and what holds its
+// volumes is not there.
+func (w wiring) mustExist(path string) error {
+	if !w.inUse {
+		return nil
+	}
+	there, err := exists(path)
+	if err == nil && !there {
+		err = errs.New(errs.Precondition, "VOLUMES_MISSING", "%s, which holds the volumes of this installation's goldens and clones, is not there", path).
+			WithHint("mount the filesystem that it is in, or put it back")
+	}
+	return err
 }
 
 func (w wiring) btrfsRoot(context.Context) (string, error) {
@@ -170,7 +200,7 @@ func (w wiring) openDir(ctx context.Context) (storage.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(root, 0o711); err != nil {
+	if err := w.ensureRoot(root); err != nil {
 		return nil, err
 	}
 	return dir.Open(ctx, dir.Config{Root: root, Instance: w.inst.Instance, Run: w.run})

@@ -20,6 +20,9 @@ type Config struct {
 	// Instance is the ID of this installation of cloned: the value of the birth
 	// mark, of the form of a storage ID.
 	Instance string
+	// MustExist says that the parent holds volumes: if it is not there, something is
+	// wrong, and another one is not made.
+	MustExist bool
 	// Run runs the commands; nil for one that reports to nobody.
 	Run *command.Runner
 }
@@ -49,7 +52,7 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	}
 	d.loaded.Store(&loaded)
 
-	parent, err := d.openParent(ctx)
+	parent, err := d.openParent(ctx, cfg.MustExist)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +64,8 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 }
 
 // openParent returns the parent, mounted, with an absolute mount point.
-func (d *Driver) openParent(ctx context.Context) (dataset, error) {
-	parent, err := d.findParent(ctx)
+func (d *Driver) openParent(ctx context.Context, mustExist bool) (dataset, error) {
+	parent, err := d.findParent(ctx, mustExist)
 	if err != nil {
 		return dataset{}, err
 	}
@@ -82,9 +85,13 @@ func (d *Driver) openParent(ctx context.Context) (dataset, error) {
 	return parent, nil
 }
 
-// findParent describes the parent, after creating it if it does not exist.
-func (d *Driver) findParent(ctx context.Context) (dataset, error) {
+// findParent describes the parent, after creating it if it may be absent and is.
+func (d *Driver) findParent(ctx context.Context, mustExist bool) (dataset, error) {
 	parent, err := d.describeParent(ctx)
+	if mustExist && hasReason(err, reasonUnseen) {
+		return parent, errs.New(errs.Unavailable, reasonParent, "dataset %s, which holds volumes of this installation, is not there: %w", d.parent, err).
+			WithHint("import the pool that it is in (zpool import), or restore the dataset")
+	}
 	if !hasReason(err, reasonUnseen) {
 		return parent, err
 	}

@@ -21,6 +21,9 @@ func (d *Driver) List(ctx context.Context, _ []string) (storage.Inventory, error
 			return storage.Inventory{}, base.Classify(err, "list "+d.base.Path)
 		}
 	}
+	if err := d.base.Still(ctx, nil); err != nil {
+		return storage.Inventory{}, err
+	}
 	for i, v := range l.inv.Volumes {
 		if ref, ok := l.snapshots[l.parents[v.ID]]; ok {
 			l.inv.Volumes[i].Origin = &ref

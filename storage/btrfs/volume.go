@@ -86,7 +86,7 @@ func (d *Driver) Stat(ctx context.Context, id string) (storage.Volume, error) {
 		return storage.Volume{}, err
 	}
 	v, _, err := d.volume(id)
-	return v, base.Classify(err, "stat "+id)
+	return v, d.base.Still(ctx, base.Classify(err, "stat "+id))
 }
 
 // Usage measures a volume; it looks at each of its files. What a clone takes

@@ -31,8 +31,8 @@ func (d *Driver) List(ctx context.Context, _ []string) (storage.Inventory, error
 			})
 		})
 	}
-	if err != nil {
-		return storage.Inventory{}, base.Classify(err, "list "+d.base.Path)
+	if err := d.base.Still(ctx, base.Classify(err, "list "+d.base.Path)); err != nil {
+		return storage.Inventory{}, err
 	}
 	return inv, nil
 }

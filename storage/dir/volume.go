@@ -83,7 +83,7 @@ func (d *Driver) Stat(ctx context.Context, id string) (storage.Volume, error) {
 		return storage.Volume{}, err
 	}
 	v, err := d.volume(id)
-	return v, base.Classify(err, "stat "+id)
+	return v, d.base.Still(ctx, base.Classify(err, "stat "+id))
 }
 
 // Destroy removes a volume.

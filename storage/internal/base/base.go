@@ -68,6 +68,19 @@ func (b *Base) Begin(ctx context.Context) error {
 		WithHint("mount its filesystem again, then restart cloned")
 }
 
+// Still ends a look at what is there. It returns err, unless the look found nothing
+// amiss, or that something is not there, and the base has gone meanwhile: what is
+// unmounted in the middle of a list must not end it.
+func (b *Base) Still(ctx context.Context, err error) error {
+	if err != nil && !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	if gone := b.Begin(ctx); gone != nil {
+		return gone
+	}
+	return err
+}
+
 // Mkdir makes a directory of that mode, whatever the umask, or leaves the one
 // that is there as it is.
 func Mkdir(path string, mode fs.FileMode) error {
