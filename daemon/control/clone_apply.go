@@ -160,8 +160,30 @@ func (r *cloneRun) start(ctx context.Context, c state.Clone, g int64, path strin
 		var reading sync.WaitGroup
 		reading.Go(func() { l.engine.ReadAhead(l.target) })
 		defer reading.Wait()
-		return r.p.cfg.Runtime.Start(ctx, l.engine.Spec(l.request))
+		err = r.p.cfg.Runtime.Start(ctx, l.engine.Spec(l.request))
+		if err != nil && errs.As(err).Reason == container.ReasonImageMissing {
+			if err = r.p.fetchImage(ctx, l.snapshot, err); err == nil {
+				err = r.p.cfg.Runtime.Start(ctx, l.engine.Spec(l.request))
+			}
+		}
+		return err
 	})
+}
+
+// fetchImage gets the image back that a snapshot was prepared with, if its name
+// still stands for it: a clone runs with that very one or not at all.
+func (p *Plane) fetchImage(ctx context.Context, s state.Snapshot, missing error) error {
+	id, err := p.cfg.Runtime.EnsureImage(ctx, s.Image)
+	switch {
+	case err == nil && id == s.ImageID:
+		return nil
+	case errs.Is(err, errs.Unavailable):
+		return err
+	case err == nil:
+		err = missing
+	}
+	return errs.New(errs.Precondition, container.ReasonImageMissing, "image %s (%s), which snapshot %s was prepared with, is not on this host any more: %w", s.Image, s.ImageID, s.ID, err).
+		WithHint("get that very image back (docker load), or refresh golden %s and use its new snapshot", s.Golden)
 }
 
 func (r *cloneRun) awaitReady(ctx context.Context, c state.Clone, g int64, path string) error {
@@ -189,9 +211,10 @@ func (r *cloneRun) awaitReady(ctx context.Context, c state.Clone, g int64, path 
 
 // launch is what an engine needs to know about a generation of a clone.
 type launch struct {
-	engine  database.Engine
-	request database.StartRequest
-	target  database.Target
+	engine   database.Engine
+	request  database.StartRequest
+	target   database.Target
+	snapshot state.Snapshot
 }
 
 func (p *Plane) launch(c state.Clone, g int64, path string) (launch, error) {
@@ -211,7 +234,7 @@ func (p *Plane) launch(c state.Clone, g int64, path string) (launch, error) {
 	}
 	name := cloneName(c.ID, g)
 	return launch{
-		engine:  engine,
+		engine: engine, snapshot: snapshot,
 		request: startRequest(name, path, c, golden, snapshot, p.cfg.Runtime),
 		target: database.Target{
 			ID: name, VolumePath: path, DataDir: snapshot.DataDir, Addr: c.Addr, Port: c.Port,
