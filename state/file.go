@@ -27,12 +27,13 @@ const version = 2
 // Buckets. Each holds records by their key: 4 bytes of CRC-32C (big endian),
 // then JSON. Events are keyed by revision, 8 bytes big endian.
 const (
-	bucketMeta      = "meta" // "version" and "revision", in decimal; "counts"
+	bucketMeta      = "meta" // "version" and "revision", in decimal; "counts" and "clock", sealed
 	bucketGoldens   = "goldens"
 	bucketSnapshots = "snapshots"
 	bucketClones    = "clones"
 	bucketEvents    = "events"
 	bucketTokens    = "tokens"
+	keyClock        = "clock"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -270,6 +271,11 @@ func load(db *bbolt.DB) (*View, error) {
 				return err
 			}
 			v.revision = n
+		}
+		if sealed := meta.Get([]byte(keyClock)); sealed != nil {
+			if err := unseal(sealed, &v.clock); err != nil {
+				return fmt.Errorf("clock: %w", err)
+			}
 		}
 		err := errors.Join(
 			loadBucket(tx, bucketGoldens, func(key string, g Golden) bool {

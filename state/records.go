@@ -236,6 +236,15 @@ type Timing struct {
 	Took  time.Duration `json:"took"`
 }
 
+// Clock ties the host's clock to one that nobody sets, that of a boot: recorded
+// times mean what they did when it was written.
+type Clock struct {
+	// Boot is the boot's ID; empty if none was ever noted.
+	Boot string `json:"boot"`
+	// Zero is what the host's clock shows, or would have shown, when it booted.
+	Zero time.Time `json:"zero"`
+}
+
 // Event is one change of a clone as users see it: its last state if it is
 // Deleted.
 type Event struct {

@@ -25,6 +25,12 @@ type write struct {
 	key, value []byte
 }
 
+// PutClock notes how the host's clock is set. It is no change that anybody sees.
+func (t *Tx) PutClock(c Clock) {
+	t.clock = c
+	t.put(bucketMeta, []byte(keyClock), c)
+}
+
 // PutGolden writes a golden.
 func (t *Tx) PutGolden(g *Golden) {
 	t.revision++

@@ -22,6 +22,7 @@ type View struct {
 	events    *btree.Map[uint64, Event]
 	tokens    *btree.Map[string, Token] // by ID
 	shares    *btree.Map[string, Share]
+	clock     Clock
 }
 
 func newView() *View {
@@ -44,12 +45,15 @@ func (v *View) fork() View {
 	return View{
 		revision: v.revision,
 		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(), states: v.states.Copy(),
-		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(), shares: v.shares.Copy(),
+		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(), shares: v.shares.Copy(), clock: v.clock,
 	}
 }
 
 // Revision grows with every change; it is 0 for a store that never held anything.
 func (v *View) Revision() uint64 { return v.revision }
+
+// Clock returns what was last noted of the host's clock.
+func (v *View) Clock() Clock { return v.clock }
 
 // Golden returns the golden of the name.
 func (v *View) Golden(name string) (Golden, bool) {

@@ -21,8 +21,10 @@ type Config struct {
 	Log     *slog.Logger
 	// Metrics may be nil.
 	Metrics Metrics
-	// Now is the clock; nil for time.Now.
-	Now func() time.Time
+	// Now is the host's clock; nil for time.Now. Clock is that of its boot; without a
+	// Since the kernel's.
+	Now   func() time.Time
+	Clock BootClock
 	// Instance is the short ID of this installation, Version the daemon's.
 	Instance string
 	Version  string

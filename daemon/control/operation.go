@@ -1,9 +1,6 @@
 package control
 
 import (
-	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
@@ -106,47 +103,4 @@ func inPhase(phase string, err error) *errs.Error {
 		e.Phase = phase
 	}
 	return &e
-}
-
-// deadline is when a clone expires by a clock that nobody sets: the recorded
-// time, seen once, is turned into a monotonic one, so that a jump of the wall
-// clock deletes nothing early.
-type deadline struct {
-	recorded, at time.Time
-}
-
-// byClock returns the record with its times by that clock: when it expires, not
-// at all while it is held, and until when what is kept is.
-func (p *Plane) byClock(c state.Clone) state.Clone {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.holders[c.ID] > 0 {
-		c.Expires = time.Time{}
-	}
-	least := time.Duration(math.MinInt64)
-	if c.Held { // after a restart of the daemon its holder has to come back first
-		least = HoldGrace
-	}
-	c.Expires = p.deadline(c.ID, c.Expires, least)
-	c.KeptUntil = p.deadline(c.ID+"/", c.KeptUntil, math.MinInt64)
-	c.Kept = slices.Clone(c.Kept)
-	for i, k := range c.Kept {
-		c.Kept[i].Until = p.deadline(fmt.Sprint(c.ID, "/", k.Generation), k.Until, math.MinInt64)
-	}
-	return c
-}
-
-// deadline turns a recorded time, at least least from now when it is first seen,
-// into one by that clock. p.mu is held.
-func (p *Plane) deadline(key string, recorded time.Time, least time.Duration) time.Time {
-	if recorded.IsZero() {
-		return recorded
-	}
-	d, ok := p.deadlines[key]
-	if !ok || !d.recorded.Equal(recorded) {
-		now := p.now()
-		d = deadline{recorded: recorded, at: now.Add(max(recorded.Sub(now), least))}
-		p.deadlines[key] = d
-	}
-	return d.at
 }

@@ -46,8 +46,11 @@ type Plane struct {
 	// stays where it is.
 	paths sync.Map // string → string
 
-	trimmed time.Time // when what is kept was last looked at; only a pass uses it
-	kept    atomic.Int64
+	// Only a pass uses these.
+	trimmed   time.Time // when what is kept was last looked at
+	clockSeen uint64    // the state's revision when the host's clock was last looked at
+
+	kept atomic.Int64
 }
 
 // restartsAtOnce bounds Plane.restarts.
@@ -100,6 +103,9 @@ func (cfg *Config) complete() error {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Clock.Since == nil {
+		cfg.Clock = hostClock()
 	}
 	if cfg.ReconcileEvery == 0 {
 		cfg.ReconcileEvery = DefaultReconcileEvery

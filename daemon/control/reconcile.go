@@ -62,6 +62,10 @@ func (p *Plane) happened(id string, g int64) {
 // orphans it has found, and an error only if the Plane must not go on.
 func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]bool, error) {
 	began := p.now()
+	if err := p.followClock(p.clockSeen); err != nil {
+		p.log.Warn("the host's clock is not followed", "error", err)
+	}
+	p.clockSeen = p.store.View().Revision()
 	defer p.health.once.Do(func() { close(p.health.first) })
 	observed, err := p.observe(ctx)
 	if err == nil && p.wasEmpty && p.store.View().Revision() == 0 {

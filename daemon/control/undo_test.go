@@ -413,12 +413,14 @@ func TestHold(t *testing.T) {
 	t.Parallel()
 	offset := make(chan time.Duration, 1)
 	offset <- 0
+	began := time.Now()
 	r := newRig(t, func(c *control.Config) {
 		c.Now = func() time.Time {
 			by := <-offset
 			offset <- by
 			return time.Now().Add(by)
 		}
+		c.Clock.Since = func() time.Duration { return c.Now().Sub(began) }
 	})
 	later := func(by time.Duration) { <-offset; offset <- by }
 	r.golden("shop")
