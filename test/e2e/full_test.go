@@ -20,7 +20,7 @@ func TestPoolFull(t *testing.T) {
 		e.Start()
 		e.GoldenFromDirectory("shop", scale(2_000))
 		greedy := e.Create("greedy")
-		e.Create("modest")
+		modest := e.Create("modest")
 
 		harness.ExecSQL(t, greedy.Endpoint.URL, "CREATE TABLE hoard (payload text); ALTER TABLE hoard ALTER payload SET STORAGE EXTERNAL")
 		var full error
@@ -53,9 +53,30 @@ func TestPoolFull(t *testing.T) {
 		if r := e.Try("golden", "refresh", "shop"); r.Code != 7 {
 			t.Errorf("refresh: exit %d, want 7: %s", r.Code, r.Stderr)
 		}
-		if after := e.Volumes(); !slices.Equal(after, before) {
-			t.Errorf("what was refused left something:\nbefore: %v\nafter: %v", before, after)
+		if r := e.Try("golden", "create", "other", "--from-directory", e.DataDirectory(scale(2_000))); r.Code != 7 || !containsAll(r.Stderr, "hint") {
+			t.Errorf("golden create: exit %d, want 7: %s", r.Code, r.Stderr)
 		}
+		// These need next to nothing, and may find room for it: but a failure is a clean one.
+		for _, args := range [][]string{{"snapshot", "modest@full"}, {"reset", "modest"}} {
+			if r := e.Try(args...); r.Code != 0 && (r.Code != 7 || !containsAll(r.Stderr, "hint")) {
+				t.Errorf("%v: exit %d, want 0 or 7: %s", args, r.Code, r.Stderr)
+			}
+		}
+		eventuallyReady(t, e, "modest")
+		if n := harness.QueryInt(t, e.Show("modest").Endpoint.URL, "SELECT count(*) FROM orders"); n == 0 {
+			t.Error("the other clone lost its data in a full pool")
+		}
+		if r := e.Try("snapshot", "rm", "modest@full"); r.Code != 0 && r.Code != 3 {
+			t.Errorf("removing a snapshot from a full pool: exit %d: %s", r.Code, r.Stderr)
+		}
+		before[slices.Index(before, modest.VolumeID())] = e.Show("modest").VolumeID()
+		slices.Sort(before)
+		harness.Eventually(t, time.Minute, "what was refused has left nothing", func() error {
+			if after := e.Volumes(); !slices.Equal(after, before) {
+				return fmt.Errorf("before %v, after %v", before, after)
+			}
+			return nil
+		})
 
 		e.Ctl("rm", "greedy")
 		harness.Eventually(t, 3*time.Minute, "there is room again", func() error {

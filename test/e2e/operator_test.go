@@ -122,18 +122,25 @@ func TestUpgrade(t *testing.T) {
 		e.Start()
 		e.GoldenFromDirectory("shop", scale(2_000))
 		c := e.Create("busy")
-		cmd := exec.Command(harness.BinDir(t)+"/pgbench", "-n", "-c", "2", "-T", "12", "-f", harness.Repo(t, "scripts/shop/load.pgbench"), c.Endpoint.URL)
+		cmd := exec.Command(harness.BinDir(t)+"/pgbench", "-n", "-c", "2", "-T", "25", "-f", harness.Repo(t, "scripts/shop/load.pgbench"), c.Endpoint.URL)
 		var out strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
 		e.Stop()
 		e.Start()
 		e.Kill()
 		e.Start()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("pgbench was interrupted: %v: %s", err, out.String())
+		select {
+		case err := <-ended:
+			t.Errorf("pgbench ended before the daemon was back: nothing is proved: %v: %s", err, out.String())
+		default:
+			if err := <-ended; err != nil {
+				t.Errorf("pgbench was interrupted: %v: %s", err, out.String())
+			}
 		}
 		if now := e.Show("busy"); now.Restarts != 0 || now.State != "CLONE_STATE_READY" {
 			t.Errorf("the restart of the daemon touched the clone: %+v", now)
