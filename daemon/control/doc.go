@@ -14,6 +14,8 @@
 // the same plan about each record (planpass.go), and wakes the owners of what is
 // not as wanted: so a daemon that died goes on where it stopped.
 //
+// What goes when its time is over goes by a clock that nobody sets (clock.go).
+//
 // A refresh of a golden (refresh.go) is the one thing that is not carried on: its
 // record says "preparing", and without a live refresh that means that all it has
 // made is removed (snapshot.go).
