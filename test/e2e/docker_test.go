@@ -198,3 +198,27 @@ func TestStartWithoutDocker(t *testing.T) {
 		e.CheckNothingLeft()
 	})
 }
+
+// TestContainerRemoved removes containers behind the daemon's back: each is made
+// again on its volume and port.
+func TestContainerRemoved(t *testing.T) {
+	each(t, func(t *testing.T, e *harness.Env) {
+		if e.Runtime != "docker" {
+			t.Skip("no Docker here")
+		}
+		e.Start()
+		e.GoldenFromDirectory("shop", scale(1_000))
+		check := steadyClone(t, e)
+		for n := 1; n <= 2; n++ {
+			e.RemoveContainer(e.Show("steady"))
+			harness.Eventually(t, time.Minute, "it is made again", func() error {
+				if now := e.Show("steady"); now.State != "CLONE_STATE_READY" || now.Restarts != n {
+					return fmt.Errorf("%s after %d restarts: %s", now.State, now.Restarts, now.Message)
+				}
+				return nil
+			})
+			check("made again")
+		}
+		e.CheckNothingLeft()
+	})
+}

@@ -126,3 +126,9 @@ func (e *Env) moved(path string) (back func()) {
 		}
 	}
 }
+
+// RemoveContainer removes a clone's container behind the daemon's back.
+func (e *Env) RemoveContainer(c Clone) {
+	e.t.Helper()
+	e.run("docker", "rm", "-f", "cloned-"+e.Instance+"-"+c.VolumeID())
+}
