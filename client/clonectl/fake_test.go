@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cloned-db/cloned/errs"
@@ -34,7 +35,8 @@ type fake struct {
 	mu      sync.Mutex
 	clones  map[string]*clonedv1.Clone
 	goldens []string
-	fail    error // what creates end with
+	fail    error  // what creates end with
+	url     string // of clones, if they are to be connected to
 	updates []*clonedv1.UpdateCloneRequest
 	creates []*clonedv1.CreateCloneRequest
 	resets  []*clonedv1.ResetCloneRequest
@@ -44,6 +46,7 @@ type fake struct {
 	deletes []*clonedv1.DeleteCloneRequest
 	holds   []string
 	tokens  []*clonedv1.CreateTokenRequest
+	resumes []string
 	delay   time.Duration // before a create is answered
 	nodes   []*clonedv1.TreeNode
 	changes []*clonedv1.RelationChange
@@ -86,9 +89,12 @@ func ctl(t *testing.T, host string, args ...string) (stdout, stderr string, code
 
 func (f *fake) put(name string) *clonedv1.Clone {
 	c := &clonedv1.Clone{
-		Id: "id" + name, Name: name, Golden: "shop", Snapshot: "snap1", Branch: "b/" + name, State: clonedv1.CloneState_CLONE_STATE_READY,
+		Id: "id" + name, Name: name, Golden: "shop", Snapshot: "snap1", Branch: "b/" + name, State: clonedv1.CloneState_CLONE_STATE_READY, Revision: 1,
 		CreateTime: timestamppb.New(time.Now().Add(-3 * time.Minute)), Generation: 1,
 		Endpoint: &clonedv1.Endpoint{Address: "127.0.0.1", Port: 20001, Role: "cloned", Password: "p'w$", Database: "shop", Url: "postgresql://cloned:p%27w$@127.0.0.1:20001/shop"},
+	}
+	if f.url != "" {
+		c.Endpoint.Url = f.url
 	}
 	f.clones[name] = c
 	return c
@@ -139,7 +145,24 @@ func (f *fake) UpdateClone(_ context.Context, req *clonedv1.UpdateCloneRequest) 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.updates = append(f.updates, req)
-	return &clonedv1.UpdateCloneResponse{Clone: f.clones[req.Name]}, nil
+	c, ok := f.clones[req.Name]
+	switch {
+	case !ok:
+		return nil, errs.New(errs.NotFound, "NO_CLONE", "no clone named %s", req.Name)
+	case req.Revision != 0 && req.Revision != c.Revision:
+		return nil, errs.New(errs.Conflict, "REVISION", "clone %s has changed", req.Name)
+	}
+	c = proto.CloneOf(c) // what was returned before stays as it was
+	if c.Labels == nil {
+		c.Labels = map[string]string{}
+	}
+	maps.Copy(c.Labels, req.SetLabels)
+	for _, key := range req.RemoveLabels {
+		delete(c.Labels, key)
+	}
+	c.Revision++
+	f.clones[req.Name] = c
+	return &clonedv1.UpdateCloneResponse{Clone: c}, nil
 }
 
 func (f *fake) DeleteClone(_ context.Context, req *clonedv1.DeleteCloneRequest) (*clonedv1.DeleteCloneResponse, error) {

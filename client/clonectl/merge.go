@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -59,11 +57,15 @@ type merged struct {
 	Base       string             `json:"base"`
 	Statements []schema.Statement `json:"statements"`
 	schema.Merge
+	// OursStatements are what the target has changed, if that and Statements can't
+	// be done in either order.
+	OursStatements []schema.Statement `json:"ours_statements,omitempty"`
 	// Rehearsal is what the statements did on a copy of the target, in a dry run.
 	Rehearsal *rehearse.Report `json:"rehearsal,omitempty"`
 	// Tried is what applying both sides in either order gives differently.
 	Tried      []schema.Change `json:"tried,omitempty"`
 	Generation int64           `json:"generation,omitempty"`
+	Notes      []string        `json:"notes,omitempty"`
 }
 
 func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err error) {
@@ -88,10 +90,13 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 	if m.base, err = commonAncestor(ctx, c, ours, theirs); err != nil {
 		return err
 	}
-	written, err := lastWrite(ctx, ours)
-	if err != nil {
-		return err
+	begun := &unwritten{clone: ours}
+	if !o.dryRun { // which takes nothing from anybody
+		if begun, err = noteUnwritten(ctx, ours); err != nil {
+			return err
+		}
 	}
+	defer begun.close(ctx)
 	target, err := a.scratch(ctx, c, ours.GetName(), "merge")
 	if err != nil {
 		return err
@@ -109,11 +114,11 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 	if len(m.report.Statements) > 0 {
 		clone, err := a.replace(ctx, c, ours, target, o.now, func() error {
 			// What came after the copy was made would be lost with the old state.
-			if now, err := lastWrite(ctx, ours); err != nil || now == written {
+			now, err := get(ctx, c, ours.GetName())
+			if err != nil {
 				return err
 			}
-			return errs.New(errs.Conflict, "CHANGED", "%s was written to meanwhile, and is as it was", ours.GetName()).
-				WithHint("repeat the merge when nobody writes there")
+			return begun.still(ctx, now)
 		})
 		if err != nil {
 			return err
@@ -126,22 +131,6 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 	return a.done(ours, "", "has "+from+" merged into it", begin)
 }
 
-// lastWrite changes with each transaction of a clone that wrote something.
-func lastWrite(ctx context.Context, clone *clonedv1.Clone) (id int64, err error) {
-	if clone.GetState() != clonedv1.CloneState_CLONE_STATE_READY {
-		return 0, nil // nobody writes there
-	}
-	conn, err := connect(ctx, clone)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) // a session that is lost is no loss
-	if err := conn.QueryRow(ctx, "SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())").Scan(&id); err != nil {
-		return 0, errs.New(errs.Unavailable, "CONNECT", "asking clone %s for its last transaction: %w", clone.GetName(), err)
-	}
-	return id, nil
-}
-
 // merger makes a merge of throw-away clones.
 type merger struct {
 	a            *app
@@ -149,6 +138,7 @@ type merger struct {
 	ours, theirs *clonedv1.Clone
 	base         string
 	report       merged
+	disorder     error // of the changes that can't be made after the other side's
 	closers      []func()
 }
 
@@ -193,6 +183,11 @@ func (m *merger) plan(ctx context.Context, target *clonedv1.Clone, watch bool) e
 	if err != nil {
 		return err
 	}
+	for _, side := range []*pgx.Conn{ours, theirs} {
+		if err := schema.SameMajor(base, side); err != nil {
+			return err
+		}
+	}
 	var before [3]schema.Schema
 	for i, conn := range []*pgx.Conn{base, ours, theirs} {
 		if before[i], err = schema.Read(ctx, conn); err != nil {
@@ -201,7 +196,7 @@ func (m *merger) plan(ctx context.Context, target *clonedv1.Clone, watch bool) e
 	}
 	m.report = merged{From: m.theirs.GetName(), Into: m.ours.GetName(), Base: m.base, Merge: schema.Compare3(before[0], before[1], before[2])}
 	if len(m.report.Conflicts) > 0 {
-		return nil
+		return m.explain(ctx, []*pgx.Conn{base, ours, theirs}, before)
 	}
 	mine, err := m.statements(ctx, base, ours, before[0], before[1])
 	if err != nil {
@@ -225,18 +220,44 @@ func (m *merger) plan(ctx context.Context, target *clonedv1.Clone, watch bool) e
 		_ = apply(ctx) // see failure
 	}
 	if failure != nil {
-		return m.inOrder(failure, m.theirs, m.ours)
+		m.inOrder(failure, m.theirs, m.ours, mine)
+		return nil
 	}
 	if _, err := schema.Apply(ctx, theirs, mine); err != nil {
-		return m.inOrder(err, m.ours, m.theirs)
+		m.inOrder(err, m.ours, m.theirs, mine)
+		return nil
 	}
 	one, err := schema.Read(ctx, ours)
 	if err != nil {
 		return err
 	}
 	two, err := schema.Read(ctx, theirs)
-	m.report.Tried = schema.Diff(one, two)
+	if m.report.Tried = schema.Diff(one, two); len(m.report.Tried) > 0 {
+		m.report.OursStatements = mine
+	}
 	return err
+}
+
+// explain adds to conflicts by which statements either side came to what it has.
+// Without them they are conflicts all the same.
+func (m *merger) explain(ctx context.Context, conns []*pgx.Conn, before [3]schema.Schema) error {
+	var steps [2][]schema.Step
+	for i := range steps {
+		side := i + 1
+		plan, err := schema.Between(ctx, conns[0].Config(), conns[side].Config(), schema.Diff(before[0], before[side]))
+		if err == nil {
+			var scratch *pgx.Conn
+			if scratch, err = m.copyOf(ctx, m.base); err != nil {
+				return err
+			}
+			steps[i], err = schema.Steps(ctx, scratch, plan, before[side])
+		}
+		if err != nil {
+			m.report.Notes = append(m.report.Notes, "not all statements can be told: "+err.Error())
+		}
+	}
+	schema.Explain(m.report.Conflicts, steps[0], steps[1])
+	return nil
 }
 
 // statements returns what turns the base into one side, without what the other
@@ -253,11 +274,12 @@ func (m *merger) statements(ctx context.Context, base, side *pgx.Conn, from, to 
 	return schema.Remaining(ctx, scratch, plan, to, m.report.Same)
 }
 
-// inOrder says that the changes of one clone can't be made where those of the
+// inOrder notes that the changes of one clone can't be made where those of the
 // other have been.
-func (m *merger) inOrder(err error, changes, after *clonedv1.Clone) error {
-	return errs.New(errs.Conflict, "MERGE_CONFLICT", "what %s has changed can't be done after what %s has: %w", changes.GetName(), after.GetName(), err).
-		WithHint("rebase, or make the change by hand: clonectl diff shows each side's")
+func (m *merger) inOrder(err error, changes, after *clonedv1.Clone, mine []schema.Statement) {
+	m.report.OursStatements = mine
+	m.disorder = errs.New(errs.Conflict, "MERGE_CONFLICT", "what %s has changed can't be done after what %s has; %s is as it was: %w", changes.GetName(), after.GetName(), m.ours.GetName(), err).
+		WithHint("rebase, or make the change of one side by hand on the other")
 }
 
 // conflicts is nil if the two can be merged.
@@ -268,44 +290,7 @@ func (m *merger) conflicts() error {
 			WithHint("make one side like the other, and merge again")
 	case len(m.report.Tried) > 0:
 		return errs.New(errs.Conflict, "MERGE_CONFLICT", "the order of the changes matters: it makes a difference for %s; %s is as it was", objects(len(m.report.Tried)), m.ours.GetName()).
-			WithHint("make the change by hand: clonectl diff shows each side's")
+			WithHint("make the change of one side by hand on the other")
 	}
-	return nil
-}
-
-func objects(n int) string {
-	if n == 1 {
-		return "one object"
-	}
-	return fmt.Sprintf("%d objects", n)
-}
-
-func (a *app) printMerge(m merged, o *mergeOptions, conflict error) error {
-	if o.output != "" {
-		return errors.Join(a.printJSON(m), conflict)
-	}
-	for _, c := range m.Conflicts {
-		fmt.Fprintf(a.out, "%s %s: %s\n", paint(a.out, red, "conflict:"), c.Key, c.Why)
-		for _, side := range []struct{ name, definition string }{{"base", c.Base}, {m.Into, c.Ours}, {m.From, c.Theirs}} {
-			text := oneLine(side.definition)
-			if text == "" {
-				text = "(not there)"
-			}
-			fmt.Fprintf(a.out, "  %s: %s\n", side.name, text)
-		}
-	}
-	for _, c := range m.Tried {
-		fmt.Fprintf(a.out, "%s %s: %q in one order, %q in the other\n", paint(a.out, red, "conflict:"), c.Key, oneLine(c.From), oneLine(c.To))
-	}
-	if conflict != nil {
-		return conflict
-	}
-	fmt.Fprintf(a.out, "-- %s into %s, since %s: %d objects changed by one, %d by the other, %d by both alike\n", m.From, m.Into, m.Base, len(m.Theirs), len(m.Ours), len(m.Same))
-	a.printStatements(m.Statements)
-	if len(m.Statements) == 0 {
-		fmt.Fprintln(a.out, "-- nothing is to be done")
-	} else if m.Rehearsal != nil {
-		fmt.Fprintf(a.out, "\n%s", m.Rehearsal.Text())
-	}
-	return nil
+	return m.disorder
 }

@@ -50,7 +50,7 @@ clonectl undo takes a rebase back.`,
 	}
 	cmd.Flags().StringVar(&o.onto, "onto", "", "snapshot of the golden to build on (default: the newest)")
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "if it fails, leave what was built, under a name of its own, for a day")
-	cmd.Flags().DurationVar(&o.timeout, "command-timeout", 0, "kill the command after this time; 0 for never")
+	cmd.Flags().DurationVar(&o.timeout, "command-timeout", commandTimeout, "kill the command after this time; 0 for never")
 	nowFlag(cmd, &o.now)
 	a.complete(cmd, "onto", a.completeSnapshots)
 	outputFlag(cmd, &o.output)
@@ -105,49 +105,13 @@ func (a *app) replace(ctx context.Context, c *client.Client, clone *clonedv1.Clo
 	if err := quiet(ctx, with.Clone); err != nil {
 		return nil, err
 	}
+	if err := stillLocked(ctx, c, clone, with.Clone.GetName()); err != nil {
+		return nil, err
+	}
 	resp, err := c.Clones.ResetClone(ctx, &clonedv1.ResetCloneRequest{
 		Name: clone.GetName(), To: &clonedv1.ResetCloneRequest_Clone{Clone: with.Clone.GetName()}, Now: now,
 	})
 	return resp.GetClone(), err
-}
-
-// lockLabel is on a clone while another is built to take its place; its value is
-// that one's name. A lock whose clone is gone is left from who died.
-const lockLabel = "cloned/replaced-by"
-
-func lockClone(ctx context.Context, c *client.Client, clone *clonedv1.Clone, by string) (unlock func(), err error) {
-	for {
-		if other := clone.GetLabels()[lockLabel]; other != "" {
-			if held, err := get(ctx, c, other); err == nil && held.GetHeld() {
-				return nil, errs.New(errs.Conflict, "BEING_REPLACED", "another rebase or merge of %s is under way, in %s", clone.GetName(), other).
-					WithHint("wait until it is over")
-			} else if err != nil && !errs.Is(err, errs.NotFound) {
-				return nil, err
-			}
-		}
-		_, err := c.Clones.UpdateClone(ctx, &clonedv1.UpdateCloneRequest{
-			Name: clone.GetName(), SetLabels: map[string]string{lockLabel: by}, Revision: clone.GetRevision(),
-		})
-		if err == nil {
-			break
-		}
-		if errs.As(err).Reason != "REVISION" {
-			return nil, err
-		}
-		id := clone.GetId()
-		if clone, err = get(ctx, c, clone.GetName()); err != nil {
-			return nil, err
-		}
-		if clone.GetId() != id {
-			return nil, errs.New(errs.Conflict, "CHANGED", "clone %s was deleted, and another made in its place, meanwhile", clone.GetName())
-		}
-	}
-	return func() {
-		// If this fails, the lock is one that died.
-		_, _ = c.Clones.UpdateClone(context.WithoutCancel(ctx), &clonedv1.UpdateCloneRequest{
-			Name: clone.GetName(), RemoveLabels: []string{lockLabel},
-		})
-	}, nil
 }
 
 // keep leaves a leased clone to look at.

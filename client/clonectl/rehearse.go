@@ -52,7 +52,7 @@ in any case; what the command prints goes to standard error.`,
 	f.StringVar(&o.from, "from", "", "clone to rehearse on a fork of, CLONE or CLONE@SNAPSHOT (default: none)")
 	f.StringVar(&o.failOn, "fail-on", "", "exit with 5 if the report breaks one of these terms")
 	f.StringArrayVar(&o.reports, "report", nil, "write the report to a file too, FILE.json or FILE.md; may be repeated")
-	f.DurationVar(&o.timeout, "command-timeout", 0, "kill the command after this time; 0 for never")
+	f.DurationVar(&o.timeout, "command-timeout", commandTimeout, "kill the command after this time; 0 for never")
 	f.SetInterspersed(false)
 	a.complete(cmd, "golden", a.completeGoldens)
 	a.complete(cmd, "snapshot", a.completeSnapshots)

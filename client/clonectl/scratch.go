@@ -56,6 +56,10 @@ func refTo(ctx context.Context, c *client.Client, ref string) (*clonedv1.CreateC
 	return &clonedv1.CreateCloneRequest{Golden: name, Snapshot: at}, nil
 }
 
+// commandTimeout is how long a command may run if nothing else is said: one that
+// hangs must not hold a clone, and its lock, for ever.
+const commandTimeout = time.Hour
+
 // commandWait is how long the output of a command that was killed is waited for.
 const commandWait = 5 * time.Second
 

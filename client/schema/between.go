@@ -2,7 +2,6 @@ package schema
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,15 +23,12 @@ type Statement struct {
 
 // Between returns the statements that turn the schema of the database at a into
 // that of the one at b, as far as they can be made; each is to be run by itself,
-// in this order. changes is the Diff of the two. errs.Precondition
-// (MAJOR_DIFFERS) if their servers are of different major versions.
+// in this order. changes is the Diff of the two, whose servers are of one major
+// version (SameMajor). errs.Precondition (NO_PLAN) if none can be made.
 func Between(ctx context.Context, a, b *pgx.ConnConfig, changes []Change) ([]Statement, error) {
 	from, to := stdlib.OpenDB(*a), stdlib.OpenDB(*b)
 	defer from.Close() // closing a connection that only read loses nothing
 	defer to.Close()
-	if err := sameMajor(ctx, from, to); err != nil {
-		return nil, err
-	}
 	plan, err := diff.Generate(ctx, diff.DBSchemaSource(from), diff.DBSchemaSource(to),
 		diff.WithDoNotValidatePlan(), // it is tried on a copy, with the data
 		diff.WithNoConcurrentIndexOps(), diff.WithLogger(silent{}))
@@ -49,24 +45,6 @@ func Between(ctx context.Context, a, b *pgx.ConnConfig, changes []Change) ([]Sta
 	}
 	before, after := ours(changes)
 	return slices.Concat(before, out, after), nil
-}
-
-func sameMajor(ctx context.Context, from, to *sql.DB) error {
-	var majors [2]int
-	for i, db := range []*sql.DB{from, to} {
-		if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&majors[i]); err != nil {
-			return errs.New(errs.Unavailable, "SCHEMA_UNREADABLE", "asking a database its version: %w", err)
-		}
-	}
-	return checkMajors(majors[0], majors[1])
-}
-
-func checkMajors(a, b int) error {
-	if a != b {
-		return errs.New(errs.Precondition, "MAJOR_DIFFERS", "the databases are of different major versions: %d and %d", a, b).
-			WithHint("compare databases of one version: definitions are written differently by each")
-	}
-	return nil
 }
 
 // silent is a logger for a library whose log is of no use to users.

@@ -17,6 +17,12 @@ type Conflict struct {
 	Ours   string `json:"ours,omitempty"`
 	Theirs string `json:"theirs,omitempty"`
 	Why    string `json:"why"`
+	// OursDDL and TheirsDDL are the statements by which either side came from the
+	// base to this; see Explain.
+	OursDDL   []string `json:"ours_ddl,omitempty"`
+	TheirsDDL []string `json:"theirs_ddl,omitempty"`
+
+	parent string
 }
 
 // Merge is what two schemas that come from one have changed since.
@@ -98,6 +104,7 @@ func conflict(base, ours, theirs Schema, key Key, why string) Conflict {
 	return Conflict{
 		Key: key, Why: why, Base: base.Objects[key].Definition,
 		Ours: ours.Objects[key].Definition, Theirs: theirs.Objects[key].Definition,
+		parent: cmp.Or(base.Objects[key].Parent, ours.Objects[key].Parent, theirs.Objects[key].Parent),
 	}
 }
 
@@ -113,41 +120,94 @@ func compareKeys(a, b Key) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 }
 
+// Step is a part of a plan, and what it changes.
+type Step struct {
+	Statements []Statement
+	Changes    []Change
+	// open says that it leaves something that is neither in the beginning nor in
+	// the end.
+	open bool
+}
+
+// Steps finds out what a plan changes, and with which of its statements, by
+// running it on conn, a copy of what it starts from, and looking after each.
+// Statements that belong together, such as an index that is made for a
+// constraint, leave something in between that is neither in the beginning nor in
+// goal, the schema at the end; they are one step.
+func Steps(ctx context.Context, conn *pgx.Conn, plan []Statement, goal Schema) ([]Step, error) {
+	base, err := Read(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var out []Step
+	var together []Statement
+	before, after := base, base
+	for _, s := range plan {
+		if err := run(ctx, conn, s); err != nil {
+			return nil, err
+		}
+		if after, err = Read(ctx, conn); err != nil {
+			return nil, err
+		}
+		if together = append(together, s); between(base, after, goal) {
+			out = append(out, Step{Statements: together, Changes: Diff(before, after)})
+			before, together = after, nil
+		}
+	}
+	if together != nil {
+		out = append(out, Step{Statements: together, Changes: Diff(before, after), open: true})
+	}
+	return out, nil
+}
+
 // Remaining returns those statements of a plan that are still to be run where
-// the changes in same have been made already. It finds out which objects a
-// statement changes by running the plan on conn, a copy of what it starts from,
-// and looking after each step. Steps that belong together, such as an index that
-// is made for a constraint, leave something in between that is neither in the
-// beginning nor in goal, the schema at the end; they stay, or are left out, as one.
+// the changes in same have been made already; conn and goal are as in Steps.
 func Remaining(ctx context.Context, conn *pgx.Conn, plan []Statement, goal Schema, same []Change) ([]Statement, error) {
 	if len(same) == 0 {
 		return plan, nil
 	}
 	made := byKey(same)
-	base, err := Read(ctx, conn)
+	steps, err := Steps(ctx, conn, plan, goal)
 	if err != nil {
 		return nil, err
 	}
-	var out, together []Statement
-	before := base
-	for _, s := range plan {
-		if err := run(ctx, conn, s); err != nil {
-			return nil, err
+	var out []Statement
+	for _, s := range steps {
+		if s.open || len(s.Changes) == 0 || slices.ContainsFunc(s.Changes, func(c Change) bool { _, ok := made[c.Key]; return !ok }) {
+			out = append(out, s.Statements...)
 		}
-		after, err := Read(ctx, conn)
-		if err != nil {
-			return nil, err
-		}
-		if together = append(together, s); !between(base, after, goal) {
-			continue
-		}
-		changes := Diff(before, after)
-		if len(changes) == 0 || slices.ContainsFunc(changes, func(c Change) bool { _, ok := made[c.Key]; return !ok }) {
-			out = append(out, together...)
-		}
-		before, together = after, nil
 	}
-	return append(out, together...), nil
+	return out, nil
+}
+
+// Explain fills in the statements of conflicts, from the steps by which either
+// side came from the base.
+func Explain(conflicts []Conflict, ours, theirs []Step) {
+	for i := range conflicts {
+		c := &conflicts[i]
+		c.OursDDL, c.TheirsDDL = c.statements(ours), c.statements(theirs)
+	}
+}
+
+// statements returns those that change the object, or else what it is part of.
+func (c Conflict) statements(steps []Step) []string {
+	for _, is := range []func(Change) bool{
+		func(x Change) bool { return x.Key == c.Key },
+		func(x Change) bool { return c.parent != "" && x.Name == c.parent },
+	} {
+		var out []string
+		for _, s := range steps {
+			if slices.ContainsFunc(s.Changes, is) {
+				for _, st := range s.Statements {
+					out = append(out, st.SQL)
+				}
+			}
+		}
+		if out != nil {
+			return out
+		}
+	}
+	return nil
 }
 
 // between says whether each object of now is as in one of the others.

@@ -34,8 +34,6 @@ type Schema struct {
 	Objects map[Key]Object
 	// NotCompared says, for people, what of it a comparison leaves out.
 	NotCompared []string
-	// Major is the server's version.
-	Major int
 }
 
 // Read returns the schema of the database that conn is connected to. It takes
@@ -45,9 +43,6 @@ func Read(ctx context.Context, conn *pgx.Conn) (Schema, error) {
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// With an empty path every name in a definition has its schema.
 		if _, err := tx.Exec(ctx, "SET LOCAL search_path = ''"); err != nil {
-			return err
-		}
-		if err := tx.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&s.Major); err != nil {
 			return err
 		}
 		for _, q := range queries {

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/test/harness"
 )
 
 // base is what all databases of the tests have: something of each kind.
@@ -111,11 +114,18 @@ func TestBetween(t *testing.T) {
 	}
 }
 
-func TestMajors(t *testing.T) {
-	if err := checkMajors(15, 15); err != nil {
+func TestSameMajor(t *testing.T) {
+	r := newRig(t)
+	one := r.database(t)
+	other, err := pgx.Connect(t.Context(), harness.OfMajor(t, one.Config().ConnString(), 99))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(t.Context())
+	if err := SameMajor(one, r.database(t)); err != nil {
 		t.Error(err)
 	}
-	if err := checkMajors(15, 16); errs.As(err).Reason != "MAJOR_DIFFERS" {
+	if err := SameMajor(one, other); errs.As(err).Reason != "MAJOR_DIFFERS" || !strings.HasSuffix(err.Error(), "and 99") {
 		t.Error(err)
 	}
 }

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +79,8 @@ func TestRebase(t *testing.T) {
 		url := dev.Endpoint.URL
 		harness.ExecSQL(t, url, "CREATE TABLE in_flux (x int); INSERT INTO in_flux VALUES (1)")
 		e.Ctl("golden", "refresh", "shop")
-		newest := strings.Fields(e.Ctl("snapshot", "ls", "shop", "-o", "name"))[0]
+		snapshots := strings.Fields(e.Ctl("snapshot", "ls", "shop", "-o", "name"))
+		newest, oldest := snapshots[0], snapshots[1]
 		migrate := filepath.Join(e.Dir, "migrate.sh")
 		psql := filepath.Join(harness.BinDir(t), "psql") + ` -qX -v ON_ERROR_STOP=1 `
 		script := func(text string) {
@@ -103,11 +107,12 @@ func TestRebase(t *testing.T) {
 			t.Errorf("a command that fails: exit %d: %s", r.Code, r.Stderr)
 		}
 		asBefore("a command that fails")
-		script("sleep 600 & sleep 600")
+		long := fmt.Sprintf("600.%09d", os.Getpid()) // no other test's
+		script("sleep " + long + " & sleep " + long)
 		if r := e.Try("rebase", "dev", "--command-timeout", "1s", "--", migrate); r.Code != 8 || !strings.Contains(r.Stderr, "killed after 1s") {
 			t.Errorf("a command that hangs: exit %d: %s", r.Code, r.Stderr)
 		}
-		if out, err := exec.Command("pgrep", "-f", "^sleep 600").Output(); err == nil {
+		if out, err := exec.Command("pgrep", "-f", "^sleep "+long+"$").Output(); err == nil {
 			t.Errorf("of a command that hung is left: %s", out)
 		}
 		asBefore("a command that hangs")
@@ -196,6 +201,40 @@ while ! test -e ` + e.Dir + `/go; do sleep 0.02; done`)
 		}
 		e.Ctl("rm", "--now", kept)
 
+		// On a snapshot that is named, and so that it can't be taken back.
+		was := e.Show("dev")
+		if out := e.Ctl("rebase", "dev", "--onto", oldest, "--now", "--", "true"); !strings.Contains(out, "rebased on "+oldest) {
+			t.Errorf("rebase --onto: %s", out)
+		}
+		if from := comesFrom(t, e, dev.ID); !slices.Contains(from, oldest) || slices.Contains(from, newest) {
+			t.Errorf("rebased on %s, and not on %s, it comes from %v", oldest, newest, from)
+		}
+		if now := e.Show("dev"); now.Generation == was.Generation || len(now.Kept) != len(was.Kept) {
+			t.Errorf("rebased with --now: %+v, and it was %+v", now, was)
+		}
+
+		// Killed in the middle, it is in nobody's way.
+		script("echo $$ > " + e.Dir + "/url.new && mv " + e.Dir + "/url.new " + e.Dir + "/url\nexec sleep " + long)
+		rebase = e.Command("rebase", "dev", "--", migrate)
+		pid := start()
+		if err := rebase.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = rebase.Wait() // it was killed
+		e.Ctl("rebase", "dev", "--", "true")
+		if now := e.Show("dev"); len(now.Labels) != 0 {
+			t.Errorf("labels are left: %v", now.Labels)
+		}
+		if err := exec.Command("kill", pid).Run(); err != nil { // its command lives on
+			t.Error(err)
+		}
+		os.Remove(filepath.Join(e.Dir, "url"))
+		for _, c := range e.List() {
+			if c.Name != "dev" {
+				e.Ctl("rm", "--now", c.Name) // else it goes in a minute
+			}
+		}
+
 		// Deleted in the middle: the rebase says so, and leaves nothing.
 		script(`touch ` + e.Dir + `/url; while ! test -e ` + e.Dir + `/go; do sleep 0.02; done`)
 		rebase = e.Command("rebase", "dev", "--", migrate)
@@ -207,6 +246,23 @@ while ! test -e ` + e.Dir + `/go; do sleep 0.02; done`)
 		}
 		e.CheckNothingLeft()
 	})
+}
+
+// comesFrom returns the IDs of all that a clone comes from.
+func comesFrom(t *testing.T, e *harness.Env, id string) (ids []string) {
+	t.Helper()
+	var nodes []struct{ ID, Parent string }
+	if err := json.Unmarshal([]byte(e.Ctl("tree", "-o", "json")), &nodes); err != nil {
+		t.Fatal(err)
+	}
+	parent := map[string]string{}
+	for _, n := range nodes {
+		parent[n.ID] = n.Parent
+	}
+	for ; parent[id] != ""; id = parent[id] {
+		ids = append(ids, parent[id])
+	}
+	return ids
 }
 
 // TestPublish: a curated clone becomes a golden of its own, harmless like any.
