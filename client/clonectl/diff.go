@@ -83,8 +83,11 @@ func (a *app) runDiff(ctx context.Context, args []string, o *diffOptions) error 
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) // a session that is lost is no loss
+	if err := schema.SameMajor(conn, right); err != nil {
+		return err
+	}
 	if o.data || o.tables != nil {
-		written := writtenTables(ctx, c, left.Clone, from, to)
+		written := a.writtenTables(ctx, c, copied{left.Clone, conn}, right, from, to)
 		if d.Data, err = schema.DiffData(ctx, conn, right, o.tables, written); err != nil {
 			return err
 		}
@@ -136,46 +139,6 @@ func (a *app) open(ctx context.Context, c *client.Client, ref string) (conn *pgx
 		_ = conn.Close(context.WithoutCancel(ctx)) // a session that is lost is no loss
 		release()
 	}, nil
-}
-
-// writtenTables returns the tables in which the rows of a clone may differ from
-// those of what a copy was made of; nil if that is not known, and each has to be
-// read.
-func writtenTables(ctx context.Context, c *client.Client, copied *clonedv1.Clone, from, to string) []string {
-	since := func(name, snapshot string) []string {
-		resp, err := c.Clones.GetChanges(ctx, &clonedv1.GetChangesRequest{Name: name, Since: snapshot})
-		if err != nil {
-			return nil
-		}
-		tables := []string{}
-		for _, r := range resp.GetRelations() {
-			if r.GetDatabase() == copied.GetEndpoint().GetDatabase() {
-				tables = append(tables, r.GetName())
-			}
-		}
-		return tables
-	}
-	if tables := since(to, copied.GetSnapshot()); tables != nil {
-		return tables
-	}
-	ours, err := get(ctx, c, from)
-	if err != nil {
-		return nil
-	}
-	theirs, err := get(ctx, c, to)
-	if err != nil {
-		return nil
-	}
-	ancestor, err := commonAncestor(ctx, c, ours, theirs)
-	if err != nil {
-		return nil
-	}
-	_, base, _ := strings.Cut(ancestor, "@")
-	one, two := since(from, base), since(to, base)
-	if one == nil || two == nil {
-		return nil
-	}
-	return append(one, two...)
 }
 
 // compare fills in how two databases differ, and tries the statements on the
