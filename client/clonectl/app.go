@@ -97,11 +97,12 @@ func name(args []string) (string, error) {
 	if len(args) > 0 {
 		return args[0], nil
 	}
-	branch, err := currentBranch()
+	ctx := context.Background()
+	branch, err := currentBranch(ctx)
 	if err != nil {
 		return "", err
 	}
-	if own := gitConfig(context.Background(), branchClone(branch)); own != "" {
+	if own := gitConfig(ctx, branchClone(branch)); own != "" {
 		return own, nil
 	}
 	return nameOfBranch(branch), nil

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"os/exec"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloned-db/cloned/errs"
 )
@@ -45,11 +48,37 @@ func withDigest(name, of string) string {
 
 var otherCharacters = regexp.MustCompile(`[^a-z0-9]+`)
 
+// maxAttribute is how many bytes the branch and the owner of a clone may have.
+const maxAttribute = 250
+
+// attributeOf is a branch as its clone bears it: the API takes UTF-8 of bounded
+// length without control characters, and Git more. Where something was lost a
+// digest is appended, after what no name of a branch has in it.
+func attributeOf(branch string) string {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(branch, string(utf8.RuneError)))
+	if text == branch && len(text) <= maxAttribute {
+		return text
+	}
+	sum := sha256.Sum256([]byte(branch))
+	digest := "~" + hex.EncodeToString(sum[:8])
+	cut := min(len(text), maxAttribute-len(digest))
+	for cut < len(text) && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + digest
+}
+
 // currentBranch returns the branch of the Git checkout that we are in.
-func currentBranch() (string, error) {
-	out, err := exec.Command("git", "symbolic-ref", "--quiet", "--short", "HEAD").Output()
+func currentBranch(ctx context.Context) (string, error) {
+	// Not --short, which says heads/NAME where a tag is called the same.
+	out, err := runGit(ctx, "symbolic-ref", "--quiet", "HEAD")
 	if err == nil {
-		return strings.TrimSpace(string(out)), nil
+		return strings.TrimPrefix(strings.TrimSuffix(out, "\n"), "refs/heads/"), nil
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {
@@ -62,11 +91,12 @@ func currentBranch() (string, error) {
 // clone, if that is not the usual one. Git forgets it with the branch.
 func branchClone(branch string) string { return "branch." + branch + ".clonedClone" }
 
-// branchOrEmpty is the current branch, or "" where there is none.
-func branchOrEmpty() string {
-	branch, err := currentBranch()
+// branchOrEmpty is the current branch as a clone bears it, or "" where there is
+// none.
+func branchOrEmpty(ctx context.Context) string {
+	branch, err := currentBranch(ctx)
 	if err != nil {
 		return ""
 	}
-	return branch
+	return attributeOf(branch)
 }

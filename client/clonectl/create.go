@@ -101,7 +101,7 @@ func (o *createOptions) request(ctx context.Context, c *client.Client, name stri
 		req.From, req.Snapshot, _ = strings.Cut(o.from, "@")
 	}
 	if req.Branch == "" {
-		req.Branch = branchOrEmpty()
+		req.Branch = branchOrEmpty(ctx)
 	}
 	if req.Owner == "" {
 		req.Owner = defaultOwner()

@@ -86,6 +86,18 @@ func (f *fake) UndoClone(_ context.Context, req *clonedv1.UndoCloneRequest) (*cl
 	return &clonedv1.UndoCloneResponse{Clone: c}, nil
 }
 
+func (f *fake) ResumeClone(_ context.Context, req *clonedv1.ResumeCloneRequest) (*clonedv1.ResumeCloneResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.clones[req.Name]
+	if !ok {
+		return nil, errs.New(errs.NotFound, "NO_CLONE", "no clone named %s", req.Name)
+	}
+	f.resumes = append(f.resumes, req.Name)
+	c.State = clonedv1.CloneState_CLONE_STATE_READY
+	return &clonedv1.ResumeCloneResponse{Clone: c}, nil
+}
+
 // HoldClone lasts until its caller goes, as long as the clone is there.
 func (f *fake) HoldClone(req *clonedv1.HoldCloneRequest, stream grpc.ServerStreamingServer[clonedv1.HoldCloneResponse]) error {
 	if err := stream.Send(&clonedv1.HoldCloneResponse{}); err != nil {

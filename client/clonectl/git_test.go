@@ -7,10 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
 )
 
 // checkout is a repository of a test, with a daemon.
@@ -128,11 +133,6 @@ func TestGitHook(t *testing.T) {
 	if out := c.ctl("git", "enable"); !strings.Contains(out, "enabled in") || !strings.Contains(out, "does not ignore .env") {
 		t.Errorf("enable: %s", out)
 	}
-	c.git("switch", "-q", "-c", "still-nothing") // there are no commits
-	if len(c.fake.creates) != 0 {
-		t.Errorf("without commits a clone is made: %v", c.fake.creates)
-	}
-	c.git("switch", "-q", "-c", "main")
 	c.commit()
 	c.write(".gitignore", ".env\n", 0o644)
 	if out := c.ctl("git", "enable"); !strings.Contains(out, "was enabled") || strings.Contains(out, "warning") {
@@ -182,6 +182,145 @@ func TestGitHook(t *testing.T) {
 	if out := c.ctl("git", "disable"); !strings.Contains(out, "was not enabled") {
 		t.Errorf("disabled twice: %s", out)
 	}
+}
+
+// TestGitNoCommits: a branch without a commit gets a clone only if it is asked
+// for, and prune does not take that away.
+func TestGitNoCommits(t *testing.T) {
+	c := newCheckout(t)
+	c.ctl("git", "enable")
+	if out := c.ctl("git", "sync"); !strings.Contains(out, "main: main in .env") || !strings.Contains(c.read(".env"), "# clone main\n") {
+		t.Errorf("sync in a repository without commits: %s", out)
+	}
+	for _, args := range [][]string{{"prune"}, {"prune", "--dry-run"}} {
+		if out := c.ctl(args...); !strings.Contains(out, "nothing to remove") || c.fake.clones["main"] == nil {
+			t.Errorf("%v in a repository without commits: %s", args, out)
+		}
+	}
+	if out, code := c.try(c.dir, os.Args[0], "prune", "--merged"); code != 5 || c.fake.clones["main"] == nil {
+		t.Errorf("prune --merged where nothing can be merged: exit %d: %s", code, out)
+	}
+	c.commit()
+	// Git runs the hook for this, with a new commit that is none.
+	c.write(".git/hooks/post-checkout.before-cloned", "#!/bin/sh\necho \"from $1 to $2\" > ran\n", 0o755)
+	n := len(c.fake.creates)
+	if out := c.git("switch", "--orphan", "apart"); strings.Contains(out, "database") || len(c.fake.creates) != n {
+		t.Errorf("before its first commit a branch gets a clone: %s %v", out, c.fake.creates[n:])
+	}
+	if ran := c.read("ran"); !strings.HasSuffix(ran, strings.Repeat("0", 40)+"\n") {
+		t.Errorf("the hook ran with: %s", ran)
+	}
+	if env := c.read(".env"); strings.Contains(env, "DATABASE_URL") {
+		t.Errorf("the env still names another branch's clone: %s", env)
+	}
+	c.ctl("git", "sync")
+	if out := c.ctl("prune", "--merged"); !strings.Contains(out, "nothing to remove") || c.fake.clones["apart"] == nil {
+		t.Errorf("the clone of the branch that is checked out: %s", out)
+	}
+	c.git("switch", "-q", "main")
+	if out := c.ctl("prune"); !strings.Contains(out, "apart removed") {
+		t.Errorf("of a branch that never was: %s", out)
+	}
+}
+
+// TestGitResume: a checkout resumes the branch's clone.
+func TestGitResume(t *testing.T) {
+	c := newCheckout(t)
+	c.commit()
+	c.ctl("git", "enable")
+	c.git("switch", "-q", "-c", "side")
+	c.git("switch", "-q", "main")
+	n := len(c.fake.creates)
+	c.fake.clones["side"].State = clonedv1.CloneState_CLONE_STATE_SUSPENDED
+	if out := c.git("switch", "side"); !strings.Contains(out, "database is side") || !strings.Contains(c.read(".env"), "# clone side\n") {
+		t.Errorf("switch: %s", out)
+	}
+	if !slices.Equal(c.fake.resumes, []string{"side"}) || len(c.fake.creates) != n {
+		t.Errorf("resumed %v, made %v", c.fake.resumes, c.fake.creates[n:])
+	}
+}
+
+// oddBranch has every byte that Git allows in a branch.
+func oddBranch() string {
+	var b strings.Builder
+	for c := 0x21; c <= 0xff; c++ {
+		if !strings.ContainsRune("/:?*[\\^~\x7f", rune(c)) {
+			b.WriteByte(byte(c))
+		}
+	}
+	return b.String() + "/\u00a0x\u00a0"
+}
+
+// TestGitOddBranches: what Git allows and the API does not is no obstacle.
+func TestGitOddBranches(t *testing.T) {
+	c := newCheckout(t)
+	c.commit()
+	c.ctl("git", "enable")
+	c.ctl("git", "sync")
+	c.git("tag", "tagged") // which makes "tagged" ambiguous
+	seen := map[string]string{}
+	for _, b := range []string{
+		oddBranch(), "x\u00a0", "x", "x.y", strings.Repeat("long/", 60) + "x", strings.Repeat("ö", 120) + "/" + strings.Repeat("ö", 120), strings.Repeat("ö", 120) + "/a" + strings.Repeat("ö", 119),
+		"\xff", "\xfe", "\u0085", "tagged", "HEAD2/@",
+	} {
+		if out, code := c.try(c.dir, "git", "switch", "-q", "-c", b); code != 0 || strings.Contains(out, "no database") {
+			t.Errorf("%q: exit %d: %s", b, code, out)
+			continue
+		}
+		made := c.fake.creates[len(c.fake.creates)-1]
+		if len(made.Branch) > maxAttribute || !utf8.ValidString(made.Branch) || strings.ContainsFunc(made.Branch, unicode.IsControl) {
+			t.Errorf("%q: the daemon would refuse %q", b, made.Branch)
+		}
+		if seen[made.Branch] != "" || seen[made.Name] != "" {
+			t.Errorf("%q is taken for %q", b, seen[made.Branch])
+		}
+		if utf8.ValidString(b) && len(b) <= maxAttribute && b != "\u0085" && made.Branch != b {
+			t.Errorf("%q has become %q without need", b, made.Branch)
+		}
+		seen[made.Branch], seen[made.Name] = b, b
+		if !strings.Contains(c.read(".env"), "# clone "+made.Name+"\n# of branch "+b+".\n") {
+			t.Errorf("%q: env %s", b, c.read(".env"))
+		}
+		if out := c.ctl("git", "status"); !strings.Contains(out, made.Name) {
+			t.Errorf("%q: other commands mean another clone than %s: %s", b, made.Name, out)
+		}
+		n := len(c.fake.creates)
+		c.git("switch", "-q", "main")
+		c.git("switch", "-q", b)
+		if len(c.fake.creates) != n {
+			t.Errorf("%q: made anew: %v", b, c.fake.creates[n:])
+		}
+	}
+	c.git("switch", "-q", "main")
+	if out := c.ctl("prune"); !strings.Contains(out, "nothing to remove") {
+		t.Errorf("branches that are there: %s", out)
+	}
+	c.git("switch", "-q", "x.y")
+	t.Setenv("CLONED_HOST", "unix:///nonexistent/socket")
+	c.git("switch", "-q", "x") // which the name of the other begins with
+	if env := c.read(".env"); strings.Contains(env, "DATABASE_URL") {
+		t.Errorf("the env names another branch's clone: %s", env)
+	}
+	t.Setenv("CLONED_HOST", c.host)
+	c.git("branch", "-q", "-D", oddBranch(), "\xff")
+	if out := c.ctl("prune", "-o", "name"); strings.Count(out, "\n") != 2 {
+		t.Errorf("of two branches that are gone: %s", out)
+	}
+}
+
+func FuzzAttributeOf(f *testing.F) {
+	for _, seed := range []string{"main", "", "\xff", strings.Repeat("ö", 125), strings.Repeat("ö", 126), "\u0085", strings.Repeat("\xc3", 300)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, branch string) {
+		got := attributeOf(branch)
+		if len(got) > maxAttribute || !utf8.ValidString(got) || strings.ContainsFunc(got, unicode.IsControl) {
+			t.Errorf("%q gives %q", branch, got)
+		}
+		if got != branch && !strings.Contains(got, "~") {
+			t.Errorf("%q gives %q, which can be another's", branch, got)
+		}
+	})
 }
 
 // TestGitBranchNames: each branch gets a clone of its own, whatever it is called.
@@ -354,6 +493,36 @@ func TestGitSlowDaemon(t *testing.T) {
 	}
 }
 
+// TestGitSlowGit: not even a git that hangs makes a checkout wait.
+func TestGitSlowGit(t *testing.T) {
+	c := newCheckout(t)
+	c.commit()
+	c.ctl("git", "enable")
+	real, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What clonectl runs waits, and leaves a process that has its output open.
+	bin := t.TempDir()
+	slow := fmt.Sprintf("#!/bin/sh\nif [ -n \"$SLOW\" ]; then touch %s/asked; sleep 20 & wait; fi\nexec %s \"$@\"\n", c.dir, real)
+	if err := os.WriteFile(filepath.Join(bin, "git"), []byte(slow), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	hook := c.read(".git/hooks/post-checkout")
+	c.write(".git/hooks/post-checkout", strings.Replace(hook, "#!/bin/sh\n", "#!/bin/sh\nPATH="+bin+":$PATH SLOW=1\nexport PATH SLOW\n", 1), 0o755)
+	begin := time.Now()
+	cmd := exec.Command(real, "switch", "-c", "b")
+	cmd.Dir = c.dir
+	out, err := cmd.CombinedOutput()
+	if took := time.Since(begin); err != nil || took > 2*time.Second {
+		t.Errorf("it took %v: %v: %s", took, err, out)
+	}
+	if !exists(filepath.Join(c.dir, "asked")) || !strings.Contains(string(out), "takes a while; its address comes into the env file") {
+		t.Errorf("git did not hang: %s", out)
+	}
+}
+
 func TestEnvBlock(t *testing.T) {
 	lines := []string{"A=1", "B=2"}
 	for _, before := range []string{"", "X=1\n", "X=1", "X=1\r\nY=2\r\n", "X=1\r\nY=2", "\n\n", "\ufeffX=1\n", "X='a\n# not a block'\n"} {
@@ -456,8 +625,11 @@ func TestPrune(t *testing.T) {
 		t.Errorf("the checked out branch's clone: %s", out)
 	}
 	c.git("switch", "-q", "main")
-	if out := c.ctl("prune", "--merged"); !strings.Contains(out, "merged removed") {
+	if out := c.ctl("prune", "--merged", "--now"); !strings.Contains(out, "merged removed") {
 		t.Errorf("prune --merged: %s", out)
+	}
+	if d := c.fake.deletes; len(d) != 2 || d[0].Now || !d[1].Now {
+		t.Errorf("to be kept, and with --now not: %v", d)
 	}
 	for _, name := range []string{"main", "open", "guarded", "stranger"} {
 		if c.fake.clones[name] == nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cloned-db/cloned/errs"
 )
@@ -32,11 +33,15 @@ func openRepo(ctx context.Context) (repo, error) {
 	return repo{top: lines[0], gitDir: lines[1], common: lines[2]}, nil
 }
 
+// gitWait is how long what a git that was killed has started is waited for.
+const gitWait = 100 * time.Millisecond
+
 // runGit runs git and returns what it printed.
 func runGit(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	cmd.WaitDelay = gitWait
 	out, err := cmd.Output()
 	if err != nil {
 		return "", errs.New(errs.Precondition, "GIT", "git %s: %w: %s", args[0], err, oneLine(stderr.String()))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,21 +69,31 @@ func newGitHook(a *app) *cobra.Command {
 }
 
 // afterCheckout does what can be done at once, and leaves the rest to another
-// process. It says what goes wrong, in a line.
+// process. It says what goes wrong, in a line. Whatever hangs, git or a disk, it
+// returns when ctx ends.
 func (a *app) afterCheckout(ctx context.Context) {
-	r, branch, err := onBranch(ctx)
-	if ctx.Err() == nil && (err != nil || !hasCommits(ctx)) {
-		return // detached, as in a rebase or a bisection, or nothing there yet
+	file := "the env file"
+	known := make(chan string, 1)
+	done := make(chan error, 1) // nil too where there is nothing to be said
+	go func() {
+		b := &app{in: a.in, out: a.out, err: a.err, host: a.host} // it may outlast us
+		defer b.close()
+		done <- b.ofCheckout(ctx, known)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	var clone *clonedv1.Clone
-	if err == nil {
-		clone, err = a.syncBranch(ctx, r, branch)
+	select {
+	case file = <-known:
+	default:
 	}
 	switch {
 	case err == nil:
-		fmt.Fprintf(a.err, "cloned: this branch's database is %s\n", clone.GetName())
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
-		note := "its address comes into " + envFileOf(context.Background()) + " when it is there"
+		note := "its address comes into " + file + " when it is there"
 		if err := background(); err != nil {
 			note = "get it with: clonectl git sync"
 		}
@@ -92,13 +103,35 @@ func (a *app) afterCheckout(ctx context.Context) {
 	}
 }
 
+// ofCheckout is syncBranch for what has just been checked out. It says which the
+// env file is as soon as that is known.
+func (a *app) ofCheckout(ctx context.Context, file chan<- string) error {
+	r, branch, err := onBranch(ctx)
+	if err != nil {
+		return ctx.Err() // detached, as in a rebase or a bisection
+	}
+	name := envFileOf(ctx)
+	file <- name
+	if !hasCommits(ctx) {
+		if path, err := envPath(r, name); ctx.Err() == nil && err == nil && exists(path) {
+			return notYet(path, branch)
+		}
+		return ctx.Err()
+	}
+	clone, err := a.syncBranch(ctx, r, branch)
+	if err == nil && ctx.Err() == nil {
+		fmt.Fprintf(a.err, "cloned: this branch's database is %s\n", clone.GetName())
+	}
+	return err
+}
+
 // onBranch returns the repository and the branch that is checked out.
 func onBranch(ctx context.Context) (repo, string, error) {
 	r, err := openRepo(ctx)
 	if err != nil {
 		return r, "", err
 	}
-	branch, err := currentBranch()
+	branch, err := currentBranch(ctx)
 	return r, branch, err
 }
 
@@ -110,10 +143,8 @@ func (a *app) syncBranch(ctx context.Context, r repo, branch string) (*clonedv1.
 	if err != nil {
 		return nil, err
 	}
-	if have, err := os.ReadFile(path); err != nil || !strings.Contains(string(have), ofBranch(branch)) {
-		if err := updateEnv(path, []string{fmt.Sprintf("# the clone of branch %s is not there yet: clonectl git sync", branch)}); err != nil {
-			return nil, err
-		}
+	if err := notYet(path, branch); err != nil {
+		return nil, err
 	}
 	_, c, err := a.dial(ctx)
 	if err != nil {
@@ -123,7 +154,7 @@ func (a *app) syncBranch(ctx context.Context, r repo, branch string) (*clonedv1.
 	if err != nil {
 		return nil, err
 	}
-	if now, err := currentBranch(); err != nil || now != branch {
+	if now, err := currentBranch(ctx); err != nil || now != branch {
 		return clone, nil // it is another's turn
 	}
 	lines := []string{"# clone " + clone.GetName(), ofBranch(branch)}
@@ -131,6 +162,15 @@ func (a *app) syncBranch(ctx context.Context, r repo, branch string) (*clonedv1.
 		lines = append(lines, envFormats["dotenv"](v))
 	}
 	return clone, updateEnv(path, lines)
+}
+
+// notYet has the env file name no clone, unless it names the branch's.
+func notYet(path, branch string) error {
+	have, err := os.ReadFile(path)
+	if err == nil && slices.Contains(strings.Split(strings.ReplaceAll(string(have), "\r\n", "\n"), "\n"), ofBranch(branch)) {
+		return nil
+	}
+	return updateEnv(path, []string{fmt.Sprintf("# the clone of branch %s is not there yet: clonectl git sync", branch)})
 }
 
 // ofBranch is the line of the block that says whose clone it names.
@@ -143,7 +183,7 @@ func (a *app) cloneOfBranch(ctx context.Context, c *client.Client, branch string
 	if chosen == "" {
 		chosen = nameOfBranch(branch)
 		clone, err := get(ctx, c, chosen)
-		if err == nil && !(clone.GetBranch() == branch && clone.GetOwner() == owner && (clone.GetLabels()[repoLabel] == repository || clone.GetLabels()[repoLabel] == "")) {
+		if err == nil && !(clone.GetBranch() == attributeOf(branch) && clone.GetOwner() == owner && (clone.GetLabels()[repoLabel] == repository || clone.GetLabels()[repoLabel] == "")) {
 			// It is another branch's, or another developer's.
 			chosen = ownNameOfBranch(branch, repository, owner)
 			if err := setGitConfig(ctx, branchClone(branch), chosen); err != nil {
@@ -157,7 +197,7 @@ func (a *app) cloneOfBranch(ctx context.Context, c *client.Client, branch string
 	clone, err := get(ctx, c, chosen)
 	switch {
 	case errs.Is(err, errs.NotFound):
-		o := &createOptions{golden: gitConfig(ctx, configGolden), branch: branch, owner: owner, ttl: gitConfig(ctx, configTTL)}
+		o := &createOptions{golden: gitConfig(ctx, configGolden), branch: attributeOf(branch), owner: owner, ttl: gitConfig(ctx, configTTL)}
 		req, err := o.request(ctx, c, chosen)
 		if err != nil {
 			return nil, err
@@ -192,7 +232,7 @@ func (a *app) syncInBackground() error {
 		if _, err := a.syncBranch(ctx, r, branch); err != nil {
 			return err
 		}
-		now, err := currentBranch()
+		now, err := currentBranch(ctx)
 		if err != nil || now == branch {
 			return err
 		}

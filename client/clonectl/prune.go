@@ -70,30 +70,40 @@ and protected ones stay. For a while clonectl undo brings them back.`,
 	return cmd
 }
 
-// wantedBranches returns the branches whose clones stay.
+// wantedBranches returns the branches whose clones stay, as clones bear them.
 func wantedBranches(ctx context.Context, merged bool) (map[string]bool, error) {
 	keep, err := localBranches(ctx, "")
-	if err != nil || !merged {
-		return keep, err
-	}
-	name, ref, err := defaultBranch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	done, err := localBranches(ctx, ref)
-	if err != nil {
-		return nil, err
+	if merged {
+		name, ref, err := defaultBranch(ctx)
+		if err != nil {
+			return nil, err
+		}
+		done, err := localBranches(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		for branch := range done {
+			if branch != name {
+				delete(keep, branch)
+			}
+		}
 	}
+	// What is checked out is in use, be it merged or without a commit yet, so that
+	// Git does not list it as a branch.
 	_, inUse, err := worktrees(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for branch := range done {
-		if branch != name && !inUse[branch] {
-			delete(keep, branch)
+	wanted := map[string]bool{}
+	for _, branches := range []map[string]bool{keep, inUse} {
+		for branch := range branches {
+			wanted[attributeOf(branch)] = true
 		}
 	}
-	return keep, nil
+	return wanted, nil
 }
 
 func (a *app) printPruned(gone []*clonedv1.Clone, dryRun bool, output string) error {
