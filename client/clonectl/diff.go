@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cloned-db/cloned/client"
 	"github.com/cloned-db/cloned/client/schema"
+	"github.com/cloned-db/cloned/errs"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
 )
 
@@ -25,7 +27,8 @@ type difference struct {
 	To         string             `json:"to"`
 	Changes    []schema.Change    `json:"changes"`
 	Statements []schema.Statement `json:"statements"`
-	// Failed is the error of the first statement that failed on a copy of From.
+	// Failed is the error of the first statement that failed on a copy of From, or
+	// why there are none.
 	Failed string `json:"failed,omitempty"`
 	// Left is what differs still after the statements ran on a copy of From.
 	Left        []schema.Change    `json:"left,omitempty"`
@@ -152,8 +155,13 @@ func (d *difference) compare(ctx context.Context, from, to *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	d.Changes, d.NotCompared = schema.Diff(a, b), b.NotCompared
-	if d.Statements, err = schema.Between(ctx, from.Config(), to.Config(), d.Changes); err != nil {
+	d.Changes, d.NotCompared = schema.Diff(a, b), slices.Compact(slices.Sorted(slices.Values(slices.Concat(a.NotCompared, b.NotCompared))))
+	d.Statements, err = schema.Between(ctx, from.Config(), to.Config(), d.Changes)
+	if errs.Is(err, errs.Precondition) {
+		d.Failed, d.Left = err.Error(), d.Changes
+		return nil // which they are is known all the same
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := schema.Apply(ctx, from, d.Statements); err != nil {
@@ -172,7 +180,11 @@ func (a *app) printDifference(d difference) error {
 	}
 	a.printStatements(d.Statements)
 	if d.Failed != "" {
-		fmt.Fprintf(a.out, "-- tried on a copy, a statement failed: %s\n", oneLine(d.Failed))
+		why := oneLine(d.Failed)
+		if d.Statements != nil {
+			why = "tried on a copy, a statement failed: " + why
+		}
+		fmt.Fprintf(a.out, "-- %s\n", why)
 	}
 	for _, c := range d.Left {
 		fmt.Fprintf(a.out, "-- differs still after these statements: %s, %s\n", c.Key, c.Action)

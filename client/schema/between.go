@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,8 +36,15 @@ func Between(ctx context.Context, a, b *pgx.ConnConfig, changes []Change) ([]Sta
 	if err != nil {
 		return nil, errs.New(errs.Precondition, "NO_PLAN", "no statements can be made that turn one schema into the other: %w", err)
 	}
+	constructors, err := constructors(ctx, from, to)
+	if err != nil {
+		return nil, errs.New(errs.Unavailable, "SCHEMA_UNREADABLE", "asking for constructors: %w", err)
+	}
 	var out []Statement
 	for _, s := range plan.Statements {
+		if slices.ContainsFunc(constructors, func(begin string) bool { return strings.HasPrefix(s.DDL, begin) }) {
+			continue
+		}
 		st := Statement{SQL: s.DDL}
 		for _, h := range s.Hazards {
 			st.Hazards = append(st.Hazards, h.Message)
@@ -45,6 +53,30 @@ func Between(ctx context.Context, a, b *pgx.ConnConfig, changes []Change) ([]Sta
 	}
 	before, after := ours(changes)
 	return slices.Concat(before, out, after), nil
+}
+
+// constructors returns how the statements begin that make and drop the functions
+// which come and go with range types: nobody else may make or drop them.
+func constructors(ctx context.Context, dbs ...*sql.DB) (begin []string, err error) {
+	for _, db := range dbs {
+		rows, err := db.QueryContext(ctx, `SELECT format('CREATE OR REPLACE FUNCTION %I.%I(', nspname, proname), format('DROP FUNCTION "%s"."%s"(', nspname, proname)
+			FROM pg_catalog.pg_proc x JOIN pg_catalog.pg_namespace n ON n.oid = pronamespace WHERE prosrc ~ '^(multi)?range_constructor' AND x.oid >= 16384`)
+		if err != nil {
+			return nil, err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var create, drop string
+			if err := rows.Scan(&create, &drop); err != nil {
+				return nil, err
+			}
+			begin = append(begin, create, drop)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return begin, nil
 }
 
 // silent is a logger for a library whose log is of no use to users.

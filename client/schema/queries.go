@@ -20,6 +20,10 @@ const common = `WITH ns AS (
 	WHERE NOT EXISTS (SELECT FROM ext WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = c.oid)
 ) `
 
+// notPart leaves out what comes with another object, as functions and a cast do
+// with a range type.
+const notPart = ` AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = x.tableoid AND d.objid = x.oid AND d.deptype = 'i')`
+
 const notExt = ` AND NOT EXISTS (SELECT FROM ext WHERE ext.objid = x.oid AND ext.classid = x.tableoid)`
 
 var queries = []query{
@@ -72,14 +76,19 @@ var queries = []query{
 	{what: "views", sql: `SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, name, '',
 			concat_ws(' ', pg_catalog.pg_get_viewdef(oid), 'WITH ' || reloptions::text)
 		FROM rel WHERE relkind IN ('v', 'm')`},
+	{what: "defaults of views' columns", sql: `SELECT 'default of view column', format('%s.%I', name, attname), name, pg_catalog.pg_get_expr(adbin, adrelid)
+		FROM rel JOIN pg_catalog.pg_attrdef ON adrelid = rel.oid JOIN pg_catalog.pg_attribute ON attrelid = rel.oid AND attnum = adnum WHERE relkind = 'v'`},
 	{what: "functions", sql: `SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END,
 			format('%I.%I(%s)', nspname, proname, pg_catalog.pg_get_function_identity_arguments(x.oid)), '', pg_catalog.pg_get_functiondef(x.oid)
-		FROM pg_catalog.pg_proc x JOIN ns ON ns.oid = pronamespace WHERE prokind <> 'a'` + notExt},
+		FROM pg_catalog.pg_proc x JOIN ns ON ns.oid = pronamespace WHERE prokind <> 'a'` + notPart + notExt},
 	{what: "aggregates", sql: `SELECT 'aggregate', format('%I.%I(%s)', nspname, proname, pg_catalog.pg_get_function_identity_arguments(x.oid)), '',
 			format('SFUNC %s STYPE %s INITCOND %L FINALFUNC %s COMBINEFUNC %s SORTOP %s', aggtransfn, aggtranstype::regtype, agginitval, aggfinalfn, aggcombinefn, aggsortop::regoperator)
 		FROM pg_catalog.pg_proc x JOIN ns ON ns.oid = pronamespace JOIN pg_catalog.pg_aggregate ON aggfnoid = x.oid WHERE true` + notExt},
 	{what: "triggers", sql: `SELECT 'trigger', format('%s.%I', name, tgname), name, concat_ws(' ', pg_catalog.pg_get_triggerdef(x.oid), 'ENABLED ' || nullif(tgenabled::text, 'O'))
 		FROM pg_catalog.pg_trigger x JOIN rel ON rel.oid = tgrelid WHERE NOT tgisinternal`},
+	// Not in the rule's definition, which is the statement that makes it.
+	{what: "states of rules", sql: `SELECT 'state of rule', format('%s.%I', name, rulename), name, CASE ev_enabled WHEN 'D' THEN 'DISABLED' WHEN 'R' THEN 'REPLICA' ELSE 'ALWAYS' END
+		FROM pg_catalog.pg_rewrite x JOIN rel ON rel.oid = ev_class WHERE ev_enabled <> 'O'`},
 	{what: "rules", sql: `SELECT 'rule', format('%s.%I', name, rulename), name, pg_catalog.pg_get_ruledef(x.oid)
 		FROM pg_catalog.pg_rewrite x JOIN rel ON rel.oid = ev_class WHERE rulename <> '_RETURN'`},
 	{what: "policies", sql: `SELECT 'policy', format('%s.%I', name, polname), name, concat_ws(' ',
@@ -115,19 +124,25 @@ var queries = []query{
 		FROM pg_catalog.pg_description x, LATERAL pg_catalog.pg_identify_object(x.classoid, x.objoid, x.objsubid) i
 		WHERE x.objoid >= 16384 AND NOT EXISTS (SELECT FROM ext WHERE ext.classid = x.classoid AND ext.objid = x.objoid)
 			AND i.type NOT IN ('extension') AND i.identity IS NOT NULL`},
-	{what: "privileges", sql: `SELECT 'privilege', 'ON ' || i.type || ' ' || i.identity, '', (
-			SELECT string_agg(g.one, ', ' ORDER BY g.one) FROM (
-				SELECT format('%s %s', CASE a.grantee WHEN 0 THEN 'public' ELSE a.grantee::regrole::text END,
-					a.privilege_type || CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS one
-				FROM pg_catalog.aclexplode(x.acl) a WHERE a.grantee <> x.owner) g)
+	{what: "security labels", sql: `SELECT 'security label', 'ON ' || i.type || ' ' || i.identity || ' BY ' || quote_ident(x.provider), '', x.label
+		FROM pg_catalog.pg_seclabel x, LATERAL pg_catalog.pg_identify_object(x.classoid, x.objoid, x.objsubid) i WHERE x.classoid <> 'pg_catalog.pg_largeobject'::regclass`},
+	{what: "settings", sql: `SELECT 'setting', CASE setrole WHEN 0 THEN 'of the database' ELSE 'of ' || setrole::regrole || ' in the database' END, '',
+			(SELECT string_agg(one, ', ' ORDER BY one) FROM unnest(setconfig) one)
+		FROM pg_catalog.pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`},
+	// Named where they are not as they are by default.
+	{what: "privileges", sql: `SELECT 'privilege', 'ON ' || i.type || ' ' || i.identity, '', g.list
 		FROM (
-			SELECT 'pg_catalog.pg_class'::regclass AS class, oid, 0 AS sub, relacl AS acl, relowner AS owner FROM rel
-			UNION ALL SELECT 'pg_catalog.pg_class'::regclass, rel.oid, attnum, attacl, relowner FROM rel JOIN pg_catalog.pg_attribute ON attrelid = rel.oid
-			UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, n.oid, 0, nspacl, nspowner FROM pg_catalog.pg_namespace n JOIN ns ON ns.oid = n.oid
-			UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, p.oid, 0, proacl, proowner FROM pg_catalog.pg_proc p JOIN ns ON ns.oid = pronamespace
-			UNION ALL SELECT 'pg_catalog.pg_type'::regclass, t.oid, 0, typacl, typowner FROM pg_catalog.pg_type t JOIN ns ON ns.oid = typnamespace
-		) x, LATERAL pg_catalog.pg_identify_object(x.class, x.oid, x.sub) i
-		WHERE x.acl IS NOT NULL AND EXISTS (SELECT FROM pg_catalog.aclexplode(x.acl) a WHERE a.grantee <> x.owner)
+			SELECT 'pg_catalog.pg_class'::regclass AS class, oid, 0 AS sub, relacl AS acl, relowner AS owner, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char" AS kind FROM rel
+			UNION ALL SELECT 'pg_catalog.pg_class'::regclass, rel.oid, attnum, attacl, relowner, 'c' FROM rel JOIN pg_catalog.pg_attribute ON attrelid = rel.oid
+			UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, n.oid, 0, nspacl, nspowner, 'n' FROM pg_catalog.pg_namespace n JOIN ns ON ns.oid = n.oid
+			UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, p.oid, 0, proacl, proowner, 'f' FROM pg_catalog.pg_proc p JOIN ns ON ns.oid = pronamespace
+			UNION ALL SELECT 'pg_catalog.pg_type'::regclass, t.oid, 0, typacl, typowner, 'T' FROM pg_catalog.pg_type t JOIN ns ON ns.oid = typnamespace
+			UNION ALL SELECT 'pg_catalog.pg_language'::regclass, oid, 0, lanacl, lanowner, 'l' FROM pg_catalog.pg_language
+			UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::regclass, oid, 0, fdwacl, fdwowner, 'F' FROM pg_catalog.pg_foreign_data_wrapper
+			UNION ALL SELECT 'pg_catalog.pg_foreign_server'::regclass, oid, 0, srvacl, srvowner, 'S' FROM pg_catalog.pg_foreign_server
+		) x, LATERAL pg_catalog.pg_identify_object(x.class, x.oid, x.sub) i,
+			LATERAL (` + grants("x.acl") + `) g, LATERAL (` + grants("pg_catalog.acldefault(x.kind, x.owner)") + `) d
+		WHERE x.acl IS NOT NULL AND g.list <> d.list
 			AND NOT EXISTS (SELECT FROM ext WHERE ext.classid = x.class AND ext.objid = x.oid)`},
 	{what: "default privileges", sql: `SELECT 'default privileges', pg_catalog.pg_identify_object(x.tableoid, x.oid, 0)::text, '', defaclacl::text FROM pg_catalog.pg_default_acl x`},
 	present("operator", "pg_operator"), present("operator class", "pg_opclass"), present("operator family", "pg_opfamily"),
@@ -139,6 +154,14 @@ var queries = []query{
 	present("user mapping", "pg_user_mapping"), present("subscription", "pg_subscription"),
 }
 
+// grants lists what a list of privileges gives to others than the owner.
+func grants(acl string) string {
+	return `SELECT coalesce(string_agg(one, ', ' ORDER BY one), 'none') AS list FROM (
+		SELECT format('%s %s', CASE a.grantee WHEN 0 THEN 'public' ELSE a.grantee::regrole::text END,
+			a.privilege_type || CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS one
+		FROM pg_catalog.aclexplode(` + acl + `) a WHERE a.grantee <> x.owner) each_of`
+}
+
 // present compares whether objects are there, and says that the rest is not
 // compared. Those with an OID below 16384 came with PostgreSQL (FirstNormalObjectId
 // in access/transam.h).
@@ -146,7 +169,7 @@ func present(kind, catalog string) query {
 	return query{
 		what: kind + "s",
 		sql: `SELECT '` + kind + `', (pg_catalog.pg_identify_object(x.tableoid, x.oid, 0)).identity, '', 'there'
-			FROM pg_catalog.` + catalog + ` x WHERE x.oid >= 16384` + notExt,
+			FROM pg_catalog.` + catalog + ` x WHERE x.oid >= 16384` + notPart + notExt,
 		notCompared: "definitions of " + kind + "s: only whether they are there",
 	}
 }

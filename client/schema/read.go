@@ -36,10 +36,16 @@ type Schema struct {
 	NotCompared []string
 }
 
+// neverCompared is what no query finds.
+var neverCompared = []string{
+	"owners", "the order of columns", "roles and their settings, tablespaces and other databases", "large objects",
+	"privileges on databases, parameters and parts of extensions",
+}
+
 // Read returns the schema of the database that conn is connected to. It takes
 // one read-only transaction; errs.Unavailable if that fails.
 func Read(ctx context.Context, conn *pgx.Conn) (Schema, error) {
-	s := Schema{Objects: map[Key]Object{}, NotCompared: []string{"owners", "the order of columns", "roles, tablespaces and other databases"}}
+	s := Schema{Objects: map[Key]Object{}, NotCompared: slices.Clone(neverCompared)}
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// With an empty path every name in a definition has its schema.
 		if _, err := tx.Exec(ctx, "SET LOCAL search_path = ''"); err != nil {

@@ -148,6 +148,15 @@ func diffMore(t *testing.T, e *harness.Env, dev harness.Clone) {
 		t.Errorf("of the Git branch's clone: %v: %s", err, out)
 	}
 
+	// Where no statements can be made, it is said what differs.
+	run("CREATE TABLE parts (x int) PARTITION BY LIST (x); CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1)")
+	e.Ctl("snapshot", "dev@parted")
+	run("DROP TABLE part_1")
+	if out := e.Ctl("diff", "dev@parted", "dev"); !strings.Contains(out, "-- no statements can be made") || !strings.Contains(out, "-- differs still after these statements: table public.part_1, removed\n") {
+		t.Errorf("of a partition that is gone:\n%s", out)
+	}
+	run("DROP TABLE parts")
+
 	// What no statement is made for, and a statement that the rows don't allow.
 	run(`CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0')`)
 	if out := e.Ctl("diff", "dev@closed", "dev"); !strings.Contains(out, "-- differs still after these statements: aggregate public.total(integer), added\n") || strings.Contains(out, "failed") {
