@@ -40,6 +40,7 @@ func (s *cloneService) CreateClone(ctx context.Context, req *clonedv1.CreateClon
 		Name: req.GetName(), Golden: req.GetGolden(), From: req.GetFrom(), Snapshot: req.GetSnapshot(),
 		Branch: req.GetBranch(), Owner: req.GetOwner(), Labels: req.GetLabels(),
 		TTL: req.GetTtl().AsDuration(), Protect: req.GetProtect(), Port: int(req.GetPort()), Held: req.GetHeld(), Queue: req.GetWait().AsDuration(), Wait: !req.GetNoWait(),
+		CountStatements: req.GetCountStatements(),
 	})
 	if err != nil {
 		return nil, err

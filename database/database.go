@@ -148,6 +148,8 @@ type Prepared struct {
 	PreloadLibraries []string
 	// Defused says, for people, each thing that was taken away.
 	Defused []string
+	// CanCount says that the image has what counts statements.
+	CanCount bool
 	// Parameters are start parameters that the data requires, such as
 	// max_prepared_transactions; kept with the snapshot.
 	Parameters map[string]string
@@ -164,6 +166,8 @@ type StartRequest struct {
 	// Settings are the golden's: name to value, over ours, except those that
 	// keep a clone harmless, which CheckSettings refuses.
 	Settings map[string]string
+	// CountStatements has the server count statements, if it can (Prepared.CanCount).
+	CountStatements bool
 	// Durable keeps fsync and full_page_writes on.
 	Durable     bool
 	PublishAddr string

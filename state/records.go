@@ -107,6 +107,7 @@ type Snapshot struct {
 	SizeBytes        int64             `json:"size_bytes"`
 	PreloadLibraries []string          `json:"preload_libraries,omitempty"`
 	Parameters       map[string]string `json:"parameters,omitempty"`
+	CanCount         bool              `json:"can_count,omitempty"`
 	Defused          []string          `json:"defused,omitempty"`
 	Warnings         []string          `json:"warnings,omitempty"`
 	Revision         uint64            `json:"revision"`
@@ -160,7 +161,10 @@ type Clone struct {
 	Expires time.Time `json:"expires,omitzero"`
 	// Held: it lives while its holder does, whose connection only the daemon that
 	// has it knows of; Expires is then a while after the last one ended.
-	Held bool   `json:"held,omitempty"`
+	Held bool `json:"held,omitempty"`
+	// CountStatements: its server counts statements, if the image can.
+	CountStatements bool `json:"count_statements,omitempty"`
+
 	Addr string `json:"addr"`
 	Port int    `json:"port"`
 	// MemoryBytes is what its instance may use, 0 for no limit; DiskBytes what its

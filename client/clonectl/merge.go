@@ -97,7 +97,12 @@ func (a *app) runMerge(ctx context.Context, from string, o *mergeOptions) (err e
 		}
 	}
 	defer begun.close(ctx)
-	target, err := a.scratch(ctx, c, ours.GetName(), "merge")
+	req, err := scratchRequest(ctx, c, ours.GetName(), "merge")
+	if err != nil {
+		return err
+	}
+	req.CountStatements = o.dryRun // it is rehearsed
+	target, err := a.lease(ctx, c, req)
 	if err != nil {
 		return err
 	}

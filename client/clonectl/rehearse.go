@@ -83,6 +83,7 @@ func (a *app) runRehearse(ctx context.Context, o *rehearseOptions, argv []string
 	if err != nil {
 		return err
 	}
+	req.CountStatements = true
 	lease, err := a.lease(ctx, c, req)
 	if err != nil {
 		return err

@@ -27,13 +27,21 @@ func scratchName(base, what string) string {
 
 // scratch makes a clone of what ref means (see refTo) that lives as long as we do.
 func (a *app) scratch(ctx context.Context, c *client.Client, ref, what string) (*client.Lease, error) {
+	req, err := scratchRequest(ctx, c, ref, what)
+	if err != nil {
+		return nil, err
+	}
+	return a.lease(ctx, c, req)
+}
+
+func scratchRequest(ctx context.Context, c *client.Client, ref, what string) (*clonedv1.CreateCloneRequest, error) {
 	req, err := refTo(ctx, c, ref)
 	if err != nil {
 		return nil, err
 	}
 	base, _, _ := strings.Cut(ref, "@")
 	req.Name, req.Owner = scratchName(base, what), defaultOwner()
-	return a.lease(ctx, c, req)
+	return req, nil
 }
 
 // refTo returns the request for a clone of what a user names: CLONE, GOLDEN, or

@@ -33,6 +33,8 @@ type CreateRequest struct {
 	anyTTL bool
 	// Queue is how long to wait for room if a limit stands in the way; 0 not at all.
 	Queue time.Duration `json:",omitempty"`
+	// CountStatements: its server counts statements, if the image can.
+	CountStatements bool `json:",omitempty"`
 	// Wait: return when the clone is ready or has failed; a clone that fails is
 	// then removed. Without it the record is returned at once.
 	Wait bool

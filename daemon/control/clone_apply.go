@@ -256,9 +256,9 @@ func startRequest(name, path string, c state.Clone, g state.Golden, s state.Snap
 		},
 		Prepared: database.Prepared{
 			Database: s.Database, Databases: s.Databases, SizeBytes: s.SizeBytes,
-			PreloadLibraries: s.PreloadLibraries, Parameters: s.Parameters,
+			PreloadLibraries: s.PreloadLibraries, Parameters: s.Parameters, CanCount: s.CanCount,
 		},
-		Settings: g.Options.Settings, Durable: g.Options.Durable,
+		Settings: g.Options.Settings, Durable: g.Options.Durable, CountStatements: c.CountStatements,
 		PublishAddr: c.Addr, PublishPort: c.Port,
 	}
 }

@@ -256,7 +256,7 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 		ID: id, Name: req.Name, Golden: req.Golden, Branch: req.Branch, Owner: req.Owner, Principal: caller(ctx).Principal,
 		Labels: req.Labels, Protect: req.Protect, Spec: req.spec(),
 		Created: now, Expires: p.expiry(req.TTL), Addr: p.cfg.Addr, Port: port,
-		Held: req.Held, Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,
+		Held: req.Held, CountStatements: req.CountStatements, Next: 1, LastGeneration: 1, State: state.CloneCreating, DropOnFailure: req.Wait,
 	}, nil
 }
 

@@ -267,7 +267,7 @@ func newGoldenSnapshot(g state.Golden) state.Snapshot {
 func describe(s *state.Snapshot, f database.Facts, d database.Prepared) {
 	s.Major, s.SystemID, s.UID, s.GID, s.Warnings = f.Major, f.SystemID, f.Owner.UID, f.Owner.GID, f.Warnings
 	s.Database, s.Databases, s.SizeBytes = d.Database, d.Databases, d.SizeBytes
-	s.PreloadLibraries, s.Defused, s.Parameters = d.PreloadLibraries, d.Defused, maps.Clone(d.Parameters)
+	s.PreloadLibraries, s.Defused, s.Parameters, s.CanCount = d.PreloadLibraries, d.Defused, maps.Clone(d.Parameters), d.CanCount
 }
 
 // filledDataDir is the data directory in volumes that are filled by us.

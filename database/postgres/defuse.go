@@ -215,7 +215,21 @@ func (p *preparation) measure(ctx context.Context, conn *pgconn.PgConn) error {
 		names = append(names, d.name)
 	}
 	p.result.Database, p.result.Databases = mainDatabase(databases), told(names)
-	return nil
+	p.result.CanCount, err = canLoad(ctx, conn, counting)
+	return err
+}
+
+// canLoad says whether the image has a library.
+func canLoad(ctx context.Context, conn *pgconn.PgConn, library string) (bool, error) {
+	_, err := query(ctx, conn, 0, "LOAD '"+library+"'")
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return false, nil // it has none, or one that does not fit
+	}
+	if err != nil {
+		return false, sqlError("looking for the library "+library, err)
+	}
+	return true, nil
 }
 
 // mainDatabase is the largest of the users' own; without any, "postgres" or

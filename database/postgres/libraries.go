@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,19 @@ var harmful = map[string]string{
 	"worker_spi":          "runs jobs",
 	"basebackup_to_shell": "runs commands",
 	"basic_archive":       "archives",
+}
+
+// counting is the library that counts statements. It does so only if it is loaded
+// at start, which takes time and memory that few clones have a use for.
+const counting = "pg_stat_statements"
+
+// withLibrary returns a list with a library in it.
+func withLibrary(list, library string) string {
+	load := splitLibraries(list)
+	if slices.ContainsFunc(load, func(item string) bool { return libraryName(item) == library }) {
+		return list
+	}
+	return strings.Join(append(load, library), ",")
 }
 
 // splitLibraries splits a list as shared_preload_libraries has it.

@@ -213,6 +213,17 @@ func TestInPlace(t *testing.T) {
 			t.Error(rows)
 		}
 		c.checkLog()
+		// Only who asks for it gets a server that counts statements.
+		if !prepared.CanCount || c.sql("SHOW shared_preload_libraries")[0][0] != "" {
+			t.Errorf("can count: %v; it loads %v", prepared.CanCount, c.sql("SHOW shared_preload_libraries"))
+		}
+		counting := w.clone(v, facts, prepared, func(r *database.StartRequest) { r.CountStatements = true })
+		counting.sql("CREATE EXTENSION pg_stat_statements")
+		counting.sql("SELECT count(*) + 7 FROM item")
+		if rows := counting.sql("SELECT calls FROM pg_stat_statements WHERE query LIKE 'SELECT count(*) + $1 FROM item'"); len(rows) != 1 || rows[0][0] != "1" {
+			t.Errorf("counted: %v", rows)
+		}
+		counting.checkLog()
 	})
 }
 

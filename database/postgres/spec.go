@@ -63,6 +63,9 @@ func (*Engine) Spec(req database.StartRequest) container.Spec {
 		of(modest, req.Facts.Major), memory(req.Runtime), safety, settings{"cluster_name": req.ID},
 		req.Prepared.Parameters, preloading(req.Prepared.PreloadLibraries), req.Settings,
 		guards(req.Facts.Major, p, endpoint{addr: addr, port: listen, id: req.ID}))
+	if req.CountStatements && req.Prepared.CanCount {
+		all[preload] = withLibrary(all[preload], counting)
+	}
 	spec.Argv = append([]string{"postgres", "-D", p.data}, all.args()...)
 	return spec
 }

@@ -812,6 +812,9 @@ type CreateCloneRequest struct {
 	// How long to wait in line for room if a limit is reached or the pool is full;
 	// unset: not at all. Principals take turns.
 	Wait *durationpb.Duration `protobuf:"bytes,13,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Its server counts statements (pg_stat_statements), if the golden's image can:
+	// for rehearsals. Ordinary clones start without.
+	CountStatements bool `protobuf:"varint,14,opt,name=count_statements,json=countStatements,proto3" json:"count_statements,omitempty"`
 	// The clone to fork; empty with golden.
 	From          string `protobuf:"bytes,11,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -930,6 +933,13 @@ func (x *CreateCloneRequest) GetWait() *durationpb.Duration {
 		return x.Wait
 	}
 	return nil
+}
+
+func (x *CreateCloneRequest) GetCountStatements() bool {
+	if x != nil {
+		return x.CountStatements
+	}
+	return false
 }
 
 func (x *CreateCloneRequest) GetFrom() string {
@@ -4799,7 +4809,7 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x15.cloned.v1.CloneStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe4\x06\n" +
 	"\x12CreateCloneRequest\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'r%\x10\x01\x18?2\x1f^[a-z0-9]([a-z0-9-]*[a-z0-9])?$R\x04name\x12C\n" +
 	"\x06golden\x18\x02 \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x06golden\x121\n" +
@@ -4813,7 +4823,8 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\ano_wait\x18\n" +
 	" \x01(\bR\x06noWait\x12\x12\n" +
 	"\x04held\x18\f \x01(\bR\x04held\x12=\n" +
-	"\x04wait\x18\r \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\x04wait\x12?\n" +
+	"\x04wait\x18\r \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\x04wait\x12)\n" +
+	"\x10count_statements\x18\x0e \x01(\bR\x0fcountStatements\x12?\n" +
 	"\x04from\x18\v \x01(\tB+\xbaH(r&\x18?2\"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$R\x04from\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
