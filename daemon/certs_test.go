@@ -67,7 +67,7 @@ func startTLS(t *testing.T, cfg TLSConfig, clones clonedv1.CloneServiceServer, w
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newServer(logger, openGate(t, who, t.TempDir()), auth.Transport{TLS: certs.config()})
+	s, err := newServer(logger, openGate(t, who, t.TempDir()), auth.Transport{TLS: certs.config()}, alive)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -210,7 +210,7 @@ func (d *Daemon) openAPI(ctx context.Context) error {
 	if d.certs != nil {
 		transport.TLS = d.certs.config()
 	}
-	if d.server, err = newServer(d.log, gate{who, newLimits(d.cfg.Limits), d.audit}, transport); err != nil {
+	if d.server, err = newServer(d.log, gate{who, newLimits(d.cfg.Limits), d.audit}, transport, alive); err != nil {
 		return err
 	}
 	d.server.register(d.plane, tokens, d.log)

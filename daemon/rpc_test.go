@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
@@ -128,8 +129,14 @@ func openGate(t testing.TB, who *auth.Authenticator, dir string) gate {
 // serveOn serves what register offers on a socket.
 func serveOn(t testing.TB, log *logBuffer, who *auth.Authenticator, register func(*server)) (*server, address.Address) {
 	t.Helper()
+	return serveAsking(t, log, who, alive, register)
+}
+
+// serveAsking is serveOn by a server that asks so whether its clients live.
+func serveAsking(t testing.TB, log *logBuffer, who *auth.Authenticator, asks keepalive.ServerParameters, register func(*server)) (*server, address.Address) {
+	t.Helper()
 	dir := t.TempDir()
-	s, err := newServer(log.logger(), openGate(t, who, dir), auth.Transport{})
+	s, err := newServer(log.logger(), openGate(t, who, dir), auth.Transport{}, asks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +349,7 @@ func TestReflection(t *testing.T) {
 }
 
 func TestServices(t *testing.T) {
-	s, err := newServer(slog.New(slog.DiscardHandler), gate{auth: own()}, auth.Transport{})
+	s, err := newServer(slog.New(slog.DiscardHandler), gate{auth: own()}, auth.Transport{}, alive)
 	if err != nil {
 		t.Fatal(err)
 	}

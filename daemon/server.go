@@ -20,14 +20,13 @@ import (
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
 )
 
-// Keepalive: a client that vanished without closing its connection is noticed
-// within aliveEvery + aliveWait, so that no watch or log is kept for it.
-const (
-	aliveEvery = 30 * time.Second
-	aliveWait  = 10 * time.Second
-	// alivePing is how often a client may ask us the same.
-	alivePing = 10 * time.Second
-)
+// alive: a client that vanished without closing its connection is noticed within
+// the sum of both, so that it holds no clone for longer, and no watch or log is
+// kept for it.
+var alive = keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
+
+// alivePing is how often a client may ask us the same.
+const alivePing = 10 * time.Second
 
 // maxHeader bounds what is read of a request before it is known who makes it.
 const maxHeader = 32 << 10
@@ -45,7 +44,7 @@ type server struct {
 }
 
 // newServer makes a server without services but those of gRPC itself.
-func newServer(log *slog.Logger, calls gate, transport auth.Transport) (*server, error) {
+func newServer(log *slog.Logger, calls gate, transport auth.Transport, asks keepalive.ServerParameters) (*server, error) {
 	validate, err := protovalidate.New()
 	if err != nil {
 		return nil, err
@@ -59,7 +58,7 @@ func newServer(log *slog.Logger, calls gate, transport auth.Transport) (*server,
 			grpc.MaxHeaderListSize(maxHeader),
 			grpc.UnaryInterceptor(around.unary),
 			grpc.StreamInterceptor(around.stream),
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveEvery, Timeout: aliveWait}),
+			grpc.KeepaliveParams(asks),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: alivePing, PermitWithoutStream: true}),
 		),
 		health: health.NewServer(),

@@ -86,7 +86,7 @@ func (o *createOptions) request(ctx context.Context, c *client.Client, name stri
 		return nil, err
 	}
 	req := &clonedv1.CreateCloneRequest{
-		Name: name, Snapshot: o.snapshot, Branch: o.branch, Owner: o.owner, Labels: labels,
+		Name: name, Snapshot: o.snapshot, Branch: attributeOf(o.branch), Owner: o.owner, Labels: labels,
 		Ttl: life, Protect: o.protect, Port: o.port, NoWait: o.noWait,
 		Wait: waitFor(o.wait),
 	}

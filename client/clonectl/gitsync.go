@@ -197,7 +197,7 @@ func (a *app) cloneOfBranch(ctx context.Context, c *client.Client, branch string
 	clone, err := get(ctx, c, chosen)
 	switch {
 	case errs.Is(err, errs.NotFound):
-		o := &createOptions{golden: gitConfig(ctx, configGolden), branch: attributeOf(branch), owner: owner, ttl: gitConfig(ctx, configTTL)}
+		o := &createOptions{golden: gitConfig(ctx, configGolden), branch: branch, owner: owner, ttl: gitConfig(ctx, configTTL)}
 		req, err := o.request(ctx, c, chosen)
 		if err != nil {
 			return nil, err

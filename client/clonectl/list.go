@@ -41,7 +41,7 @@ func (o *filterOptions) filter() (*clonedv1.CloneFilter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &clonedv1.CloneFilter{Golden: o.golden, Branch: o.branch, Owner: o.owner, Labels: labels}
+	f := &clonedv1.CloneFilter{Golden: o.golden, Branch: attributeOf(o.branch), Owner: o.owner, Labels: labels}
 	if o.state != "" {
 		n, ok := clonedv1.CloneState_value["CLONE_STATE_"+strings.ToUpper(o.state)]
 		if !ok {

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -19,18 +21,30 @@ func TestCI(t *testing.T) {
 		e.GoldenFromDirectory("shop", scale(500))
 		psql := harness.BinDir(t) + "/psql"
 		command := psql + ` -XAtc "SELECT 'orders: ' || (count(*) > 0) FROM orders" && ` + e.Bin + `/clonectl ls -o json > ` + e.Dir + `/during && exit 3`
-		for name, script := range map[string]ciScript{
-			"github": githubRun(t, "run", map[string]string{"run": command, "golden": "shop"}),
-			"gitlab": gitlabScript(t, ".cloned", map[string]string{"CLONED_GOLDEN": "shop", "CLONED_COMMAND": command}),
-			"shell":  {argv: []string{harness.Repo(t, "deploy/ci/shell/cloned-run"), "sh", "-c", command}, env: []string{"CLONED_GOLDEN=shop", "BUILD_ID=7"}},
+		for name, job := range map[string]struct {
+			script        ciScript
+			branch, owner string // "" where the piece does not know it
+			labels        map[string]string
+		}{
+			"github": {githubRun(t, "run", map[string]string{"run": command, "golden": "shop"}),
+				"feature/x", "github/a/b", map[string]string{"ci.run": "1", "ci.job": "test"}},
+			"gitlab": {gitlabScript(t, ".cloned", map[string]string{"CLONED_GOLDEN": "shop", "CLONED_COMMAND": command}),
+				"main", "gitlab/a/b", map[string]string{"ci.run": "3", "ci.job": "2"}},
+			"shell": {ciScript{argv: []string{harness.Repo(t, "deploy/ci/shell/cloned-run"), "sh", "-c", command}, env: []string{"CLONED_GOLDEN=shop", "BUILD_ID=7"}},
+				"", "", map[string]string{"ci.run": "7"}},
 		} {
-			out, code := script.run(t, e)
+			out, code := job.script.run(t, e)
 			if code != 3 || !strings.Contains(out, "orders: true") {
 				t.Errorf("%s: exit %d: %s", name, code, out)
 			}
-			during, err := os.ReadFile(e.Dir + "/during")
-			if err != nil || !strings.Contains(string(during), "ci.run") {
-				t.Errorf("%s: the clone during the job: %s, %v", name, during, err)
+			var during []harness.Clone
+			if raw, err := os.ReadFile(e.Dir + "/during"); err != nil || json.Unmarshal(raw, &during) != nil || len(during) != 1 {
+				t.Fatalf("%s: the clone during the job: %s, %v", name, raw, err)
+			}
+			c := during[0]
+			delete(c.Labels, "cloned/lease")
+			if c.Branch != job.branch || job.owner != "" && c.Owner != job.owner || !maps.Equal(c.Labels, job.labels) {
+				t.Errorf("%s: the clone is of branch %q, owner %q, with labels %v", name, c.Branch, c.Owner, c.Labels)
 			}
 			os.Remove(e.Dir + "/during")
 			if list := e.List(); len(list) != 0 {
@@ -73,7 +87,7 @@ func (s ciScript) run(t *testing.T, e *harness.Env) (out string, code int) {
 	cmd := exec.CommandContext(t.Context(), s.argv[0], s.argv[1:]...)
 	cmd.Env = append(os.Environ(), "PATH="+e.Bin+":"+os.Getenv("PATH"), "CLONED_HOST=unix://"+e.Socket,
 		"GITHUB_REF_NAME=main", "GITHUB_HEAD_REF=feature/x", "GITHUB_REPOSITORY=a/b", "GITHUB_RUN_ID=1", "GITHUB_JOB=test", "GITHUB_STEP_SUMMARY="+e.Dir+"/summary",
-		"CI_COMMIT_REF_NAME=main", "CI_PROJECT_PATH=a/b", "CI_PIPELINE_ID=1", "CI_JOB_ID=2")
+		"CI_COMMIT_REF_NAME=main", "CI_PROJECT_PATH=a/b", "CI_PIPELINE_ID=3", "CI_JOB_ID=2")
 	cmd.Env = append(cmd.Env, s.env...)
 	cmd.Dir = e.Dir
 	raw, _ := cmd.CombinedOutput() // its exit code is looked at
