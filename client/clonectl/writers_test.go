@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,17 +17,7 @@ import (
 // newServer starts a PostgreSQL server, and returns a clone that it is.
 func newServer(t *testing.T) (*harness.Server, *clonedv1.Clone) {
 	t.Helper()
-	// Not t.TempDir, which only the user of the test can enter.
-	dir, err := os.MkdirTemp("", "clonectl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s := harness.InitServer(t, filepath.Join(dir, "data"))
-	s.Start("autovacuum=off") // it writes too
+	s := harness.NewServer(t, "autovacuum=off") // which writes too
 	return s, &clonedv1.Clone{
 		Id: "1", Name: "dev", State: clonedv1.CloneState_CLONE_STATE_READY, Generation: 1,
 		Endpoint: &clonedv1.Endpoint{Url: s.URL("postgres")},

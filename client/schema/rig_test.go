@@ -2,8 +2,6 @@ package schema
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 
@@ -23,17 +21,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	// Not t.TempDir, which only the user of the test can enter.
-	dir, err := os.MkdirTemp("", "cloned-schema")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, server: harness.InitServer(t, filepath.Join(dir, "data"))}
-	r.server.Start()
+	r := &rig{t: t, server: harness.NewServer(t)}
 	r.server.Exec("postgres", "CREATE ROLE reader")
 	return r
 }

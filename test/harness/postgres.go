@@ -100,6 +100,23 @@ func InitServer(t testing.TB, dir string) *Server {
 	return s
 }
 
+// NewServer starts a server that has nothing in it, and goes with the test.
+func NewServer(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	// Not t.TempDir, which only the user of the test can enter.
+	dir, err := os.MkdirTemp("", "cloned-server-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := InitServer(t, filepath.Join(dir, "data"))
+	s.Start(settings...)
+	return s
+}
+
 // Start starts the server and returns when it answers. It stops with the test.
 func (s *Server) Start(settings ...string) {
 	s.t.Helper()
