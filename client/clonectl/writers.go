@@ -133,13 +133,14 @@ func shutOut(ctx context.Context, conn *pgx.Conn) error {
 		if err := lookAnew(ctx, conn); err != nil {
 			return err
 		}
-		// One that is about to log in has a lock before it is listed as a session.
-		// Those that wait for ours are let be: others would come in their place.
+		// One that is about to log in has a lock before it is listed as a session, or
+		// is listed as starting (PostgreSQL 18). Of these, those that wait for our lock
+		// are let be: others would come in their place.
 		ended, err := conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM (
 				SELECT pid FROM pg_catalog.pg_locks UNION SELECT pid FROM pg_catalog.pg_stat_activity) any_of
 			LEFT JOIN pg_catalog.pg_stat_activity s USING (pid)
 			WHERE pid <> pg_catalog.pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend'
-				AND (s.pid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_locks w
+				AND (coalesce(s.state, 'starting') <> 'starting' OR NOT EXISTS (SELECT FROM pg_catalog.pg_locks w
 					WHERE w.pid = any_of.pid AND NOT granted AND relation = 'pg_catalog.pg_database'::pg_catalog.regclass))`)
 		if err != nil || ended.RowsAffected() == 0 {
 			return err

@@ -73,4 +73,9 @@ func TestCommittedSince(t *testing.T) {
 	commit()
 	check("it is committed", base, true, quiet, live)
 	check("on the other side it is not", base, false, quiet)
+	begin("PREPARE TRANSACTION 'p'")()
+	prepared := copied()
+	check("it is prepared still", prepared, false, live)
+	harness.ExecSQL(t, live.Config().ConnString(), "COMMIT PREPARED 'p'")
+	check("what was prepared is committed", prepared, true, live)
 }
