@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/cloned-db/cloned/test/harness"
 )
@@ -57,4 +60,20 @@ func containsAll(text string, parts ...string) bool {
 		}
 	}
 	return true
+}
+
+// statements connects for the test's life, and returns what runs statements there.
+func statements(t *testing.T, url string) (run func(sql string)) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // its server may be gone
+	return func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
 }
