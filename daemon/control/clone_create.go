@@ -94,9 +94,7 @@ func (p *Plane) beginCreate(ctx context.Context, req CreateRequest) (creation, e
 // the record is there all the same, it stays: the next pass goes on with it.
 func (p *Plane) abandon(c state.Clone) {
 	p.drop(c.ID)
-	if _, written := p.store.View().Clone(c.ID); !written {
-		p.ports.release(c.Port, c.ID)
-	}
+	p.letPortGo(c.ID, c.Port)
 }
 
 // result waits for a clone and returns it as it is then.

@@ -222,11 +222,9 @@ func (r *cloneRun) dropTrash(c state.Clone, g int64) error {
 			c.Port = 0
 		}
 	})
+	r.p.letPortGo(c.ID, c.Port)
 	if err != nil {
 		return err
-	}
-	if out.Port != c.Port {
-		r.p.ports.release(c.Port, c.ID)
 	}
 	r.p.wakeOrigins(c)
 	r.tell(out, nil)
@@ -252,10 +250,10 @@ func (r *cloneRun) forget(c state.Clone) error {
 			return nil
 		})
 	})
+	p.letPortGo(c.ID, c.Port)
 	if err != nil {
 		return err
 	}
-	p.ports.release(c.Port, c.ID)
 	p.finish(c, "clone deleted", nil)
 	p.waiters.tell(cloneKey(c.ID), news{})
 	p.wakeOrigins(c)

@@ -78,7 +78,9 @@ func New(cfg Config) (*Plane, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.owners = newOwners(p.ctx, cfg.Now, p.own)
 	for c := range view.Clones() {
-		if c.Port != 0 && c.KeptUntil.IsZero() {
+		// One that is deleted is not started again: should its instance still be
+		// there, the port does not pass the probe.
+		if c.Port != 0 && c.State != state.CloneDeleting {
 			p.ports.hold(c.Port, c.ID)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
 )
 
 // reasonNoPort: every port of the range is taken.
@@ -41,6 +42,21 @@ func (p *ports) release(port int, clone string) {
 	if p.used[port] == clone {
 		delete(p.used, port)
 	}
+}
+
+// letPortGo gives a clone's port back, unless its record has it: what was to be
+// written when an error came may have been written after all.
+func (p *Plane) letPortGo(id string, port int) {
+	if c, ok := p.store.View().Clone(id); !ok || c.Port != port || c.State == state.CloneDeleting {
+		p.ports.release(port, id)
+	}
+}
+
+// has says whether the clone has the port.
+func (p *ports) has(port int, clone string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used[port] == clone
 }
 
 // free says how many ports no clone has.

@@ -97,6 +97,7 @@ func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]
 			p.owners.wakeIdle(cloneKey(a.Clone))
 		}
 	}
+	p.wakeDeleted(want.Clones)
 	p.trimKept(ctx)
 	alarm := p.sweep(ctx, orphans, suspects)
 	p.noteSuccess(p.poolHealth(ctx), want, observed, len(orphans), alarm)
@@ -107,6 +108,17 @@ func (p *Plane) pass(ctx context.Context, suspects map[Orphan]bool) (map[Orphan]
 		suspects[o] = true
 	}
 	return suspects, nil
+}
+
+// wakeDeleted has the owners of deleted clones look that still have their port:
+// nothing else may be left to do about those that stay for others, or to be
+// brought back.
+func (p *Plane) wakeDeleted(clones []state.Clone) {
+	for _, c := range clones {
+		if c.State == state.CloneDeleting && p.ports.has(c.Port, c.ID) {
+			p.owners.wakeIdle(cloneKey(c.ID))
+		}
+	}
 }
 
 // observeTimeout bounds how long a hanging backend keeps a pass from failing.

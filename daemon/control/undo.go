@@ -150,7 +150,7 @@ func (p *Plane) revive(ctx context.Context, dead state.Clone) (state.Clone, erro
 	})
 	if err != nil {
 		p.waiters.drop(key, done)
-		p.ports.release(port, dead.ID)
+		p.letPortGo(dead.ID, port)
 		return state.Clone{}, err
 	}
 	p.log.Info("deleted clone is brought back", "clone", c.Name, "id", c.ID, "request", RequestID(ctx))

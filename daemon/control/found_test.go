@@ -1,0 +1,79 @@
+package control_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/cloned-db/cloned/daemon/control"
+	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/state"
+)
+
+// What TestModel has found, each as short as it could be made.
+
+// portsInUse waits for n ports to be taken.
+func (r *rig) portsInUse(n int) {
+	r.t.Helper()
+	r.eventually("ports", func() error {
+		if free := r.plane.Status(r.ctx()).PortsFree; free != 500-n {
+			return fmt.Errorf("%d ports are free, with %d in use", free, n)
+		}
+		return nil
+	})
+}
+
+// TestPortOfDeletedParent: a deleted clone that is only there for its fork has no
+// port, after a restart either.
+func TestPortOfDeletedParent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	r.create("main")
+	r.fork("fork", "main", "")
+	r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}))
+	r.portsInUse(1)
+	r.restart()
+	r.portsInUse(1)
+}
+
+// TestPortAfterLateError: a change that was written although an error came
+// neither keeps a port nor gives away one that is in use.
+func TestPortAfterLateError(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, keeping)
+	late := func(point string) {
+		r.setFault(func(p string) error {
+			if p == point {
+				return errs.New(errs.Unavailable, "INJECTED", "%w", errInjected)
+			}
+			return nil
+		})
+	}
+	r.golden("shop")
+	r.create("gone")
+	late("commit.outcome.after")
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "gone", Now: true, Wait: true}); err == nil {
+		t.Error("the deletion did not fail")
+	}
+	r.setFault(nil)
+	r.portsInUse(0)
+
+	r.create("back")
+	late("instance.remove.after")
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "back", Wait: true}); err == nil {
+		t.Error("the deletion did not fail")
+	}
+	r.setFault(nil)
+	r.portsInUse(0)
+
+	r.create("again")
+	r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "again", Wait: true}))
+	late("commit.request.after")
+	if _, err := r.plane.UndoClone(r.ctx(), "again", 0); err == nil {
+		t.Error("the undo did not fail")
+	}
+	r.setFault(nil)
+	r.eventuallyState("again", state.CloneReady)
+	r.portsInUse(1)
+	r.atRest()
+}
