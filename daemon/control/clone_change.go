@@ -180,12 +180,13 @@ func (p *Plane) ResetClone(ctx context.Context, req ResetRequest) (state.Clone, 
 	}
 	var generation int64
 	change := func(tx *state.Tx, c *state.Clone) error {
+		if c.Generation == 0 {
+			return errBusy(*c)
+		}
 		s, err := p.resetTo(tx, caller(ctx), *c, req)
 		switch {
 		case err != nil:
 			return err
-		case c.Generation == 0:
-			return errBusy(*c)
 		case c.Next != 0 && c.NextSnapshot != s.ID:
 			return errBusy(*c)
 		case c.Next != 0:

@@ -218,8 +218,8 @@ func (r *cloneRun) dropTrash(c state.Clone, g int64) error {
 		if c.Next == g {
 			c.Next, c.NextSnapshot = 0, ""
 		}
-		if len(c.Generations()) == 0 { // a failed create: only its record is left
-			c.Port = 0
+		if len(c.Generations()) == 0 { // a failed create: only its record is left, which holds nothing
+			c.Port, c.Snapshot = 0, ""
 		}
 	})
 	r.p.letPortGo(c.ID, c.Port)

@@ -77,3 +77,27 @@ func TestPortAfterLateError(t *testing.T) {
 	r.portsInUse(1)
 	r.atRest()
 }
+
+// TestFailedForkHoldsNothing: of a fork that could not be made only a record is
+// left, which keeps no snapshot of the parent.
+func TestFailedForkHoldsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	parent := r.create("main")
+	r.world.Fail("driver.Clone", errs.New(errs.Unavailable, "TEST", "no"))
+	_, _, err := r.plane.CreateClone(r.ctx(), control.CreateRequest{Name: "fork", From: "main"})
+	r.must(err)
+	r.eventuallyState("fork", state.CloneFailed)
+	r.world.Fail("driver.Clone", nil)
+	r.eventually("collected", func() error {
+		if list := r.store.View().CloneSnapshots(parent.ID); len(list) > 0 {
+			return fmt.Errorf("the parent has snapshots %+v", list)
+		}
+		return nil
+	})
+	r.atRest()
+	if _, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "fork"}); errs.As(err).Reason != "CLONE_FAILED" {
+		t.Errorf("reset of a failed clone: %v", err)
+	}
+}
