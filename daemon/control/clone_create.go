@@ -215,6 +215,7 @@ func (p *Plane) joined(ctx context.Context, req CreateRequest, c state.Clone, er
 	done := p.waiters.add(cloneKey(c.ID), untilGeneration(1))
 	// What happened between the look and the registration was not told.
 	p.refreshNews(c.ID)
+	p.owners.wake(cloneKey(c.ID)) // whoever asked first may have died before
 	c, err = p.result(ctx, c.ID, done)
 	return c, false, err
 }

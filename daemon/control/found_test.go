@@ -3,6 +3,7 @@ package control_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
@@ -99,5 +100,28 @@ func TestFailedForkHoldsNothing(t *testing.T) {
 	r.atRest()
 	if _, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "fork"}); errs.As(err).Reason != "CLONE_FAILED" {
 		t.Errorf("reset of a failed clone: %v", err)
+	}
+}
+
+// TestCreateAgainGoesOn: a create that is asked for again goes on at once, not
+// with the next pass.
+func TestCreateAgainGoesOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *control.Config) { c.ReconcileEvery = time.Hour })
+	r.golden("shop")
+	once := true
+	r.setFault(func(point string) error {
+		if point != "commit.request.after" || !once {
+			return nil
+		}
+		once = false
+		return errs.New(errs.Unavailable, "INJECTED", "%w", errInjected)
+	})
+	request := control.CreateRequest{Name: "main", Golden: "shop", Wait: true}
+	if _, _, err := r.plane.CreateClone(r.ctx(), request); err == nil {
+		t.Fatal("the create did not fail")
+	}
+	if c, _, err := r.plane.CreateClone(r.ctx(), request); err != nil || c.State != state.CloneReady {
+		t.Errorf("asked for again: %s, %v", c.State, err)
 	}
 }
