@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,4 +125,34 @@ func TestCreateAgainGoesOn(t *testing.T) {
 	if c, _, err := r.plane.CreateClone(r.ctx(), request); err != nil || c.State != state.CloneReady {
 		t.Errorf("asked for again: %s, %v", c.State, err)
 	}
+}
+
+// TestKeptOfDeletedExpires: what is kept of a clone is forgotten in its time
+// although the clone is deleted meanwhile, which is kept for longer.
+func TestKeptOfDeletedExpires(t *testing.T) {
+	t.Parallel()
+	var later atomic.Int64
+	r := newRig(t, func(c *control.Config) {
+		keeping(c)
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	r.golden("shop")
+	r.create("main")
+	_, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true})
+	r.must(err)
+	r.atRest()
+	later.Store(int64(30 * time.Minute))
+	r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}))
+	r.atRest()
+	later.Store(int64(70 * time.Minute))
+	r.eventually("forgotten", func() error {
+		list := r.plane.DeletedClones(r.ctx(), control.CloneFilter{})
+		if len(list) != 1 || len(list[0].Kept)+len(list[0].Trash) > 0 {
+			return fmt.Errorf("deleted: %+v", list)
+		}
+		return nil
+	})
+	r.atRest()
+	_, err = r.plane.UndoClone(r.ctx(), "main", 0)
+	r.must(err)
 }

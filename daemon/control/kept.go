@@ -65,10 +65,14 @@ func planRetired(c state.Clone, o parts, now time.Time) Action {
 			return a
 		}
 	}
-	if now.Before(c.KeptUntil) {
+	switch k := planKept(c, o, now); {
+	case !now.Before(c.KeptUntil):
+		return Action{Kind: ForgetKept}
+	case k.Kind == None, k.Kind == Wait && c.KeptUntil.Before(k.At):
 		return Action{Kind: Wait, At: c.KeptUntil}
+	default:
+		return k
 	}
-	return Action{Kind: ForgetKept}
 }
 
 // planKept sees to the generations of a clone that can be brought back.
