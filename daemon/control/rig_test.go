@@ -224,67 +224,70 @@ func (r *rig) eventuallyState(name string, want state.CloneState) state.Clone {
 // atRest waits until all clones and goldens are whole and nothing else is there.
 func (r *rig) atRest() {
 	r.t.Helper()
-	r.eventually("at rest", func() error {
-		var want []string
-		v := r.store.View()
-		for c := range v.Clones() {
-			name := instance(c)
-			kept := keptGenerations(v, c)
-			volumes := slices.Clone(kept)
-			for _, k := range c.Kept {
-				if !k.Settled {
-					return fmt.Errorf("clone %s: kept generation %d is not settled", c.Name, k.Generation)
-				}
-				if !slices.Contains(volumes, k.Generation) {
-					volumes = append(volumes, k.Generation)
-				}
+	r.eventually("at rest", r.whole)
+}
+
+// whole says what is not as it is at rest.
+func (r *rig) whole() error {
+	var want []string
+	v := r.store.View()
+	for c := range v.Clones() {
+		name := instance(c)
+		kept := keptGenerations(v, c)
+		volumes := slices.Clone(kept)
+		for _, k := range c.Kept {
+			if !k.Settled {
+				return fmt.Errorf("clone %s: kept generation %d is not settled", c.Name, k.Generation)
 			}
-			kept = slices.DeleteFunc(kept, c.IsKept)
-			if !c.KeptUntil.IsZero() && !slices.Contains(volumes, c.Generation) {
-				volumes = append(volumes, c.Generation)
-			}
-			for _, g := range volumes {
-				want = append(want, fmt.Sprintf("volume c-%s-%d", c.ID, g))
-			}
-			if c.State == state.CloneDeleting && c.KeptUntil.IsZero() {
-				for _, g := range c.Generations() {
-					if !slices.Contains(volumes, g) {
-						return fmt.Errorf("clone %s is deleted, and holds generation %d", c.Name, g)
-					}
-				}
-			}
-			switch {
-			case c.State == state.CloneDeleting && len(volumes) > 0:
-			case !slices.Equal(c.Trash, kept) || c.Next != 0 || len(c.Taking) > 0:
-				return fmt.Errorf("clone %s is %s with trash %v and next %d", c.Name, c.State, c.Trash, c.Next)
-			case c.State == state.CloneReady:
-				want = append(want, "volume "+name, "instance "+name)
-			case c.State == state.CloneSuspended:
-				want = append(want, "volume "+name)
-			case c.State == state.CloneFailed && c.Generation == 0:
-			default:
-				return fmt.Errorf("clone %s is %s: %s", c.Name, c.State, c.Message)
+			if !slices.Contains(volumes, k.Generation) {
+				volumes = append(volumes, k.Generation)
 			}
 		}
-		for _, s := range v.Snapshots("") {
-			if s.State != state.SnapshotReady && !(s.State == state.SnapshotDeleting && used(v, s)) {
-				return fmt.Errorf("snapshot %s is %s", s.ID, s.State)
-			}
-			if s.Clone != "" {
-				want = append(want, fmt.Sprintf("snapshot c-%s-%d@%s", s.Clone, s.Generation, s.ID))
-				continue
-			}
-			want = append(want, "volume g-"+s.ID, "snapshot g-"+s.ID+"@ready")
-			if s.Foreign != "" {
-				want = append(want, "snapshot "+s.Foreign+"@"+s.ID)
+		kept = slices.DeleteFunc(kept, c.IsKept)
+		if !c.KeptUntil.IsZero() && !slices.Contains(volumes, c.Generation) {
+			volumes = append(volumes, c.Generation)
+		}
+		for _, g := range volumes {
+			want = append(want, fmt.Sprintf("volume c-%s-%d", c.ID, g))
+		}
+		if c.State == state.CloneDeleting && c.KeptUntil.IsZero() {
+			for _, g := range c.Generations() {
+				if !slices.Contains(volumes, g) {
+					return fmt.Errorf("clone %s is deleted, and holds generation %d", c.Name, g)
+				}
 			}
 		}
-		sort.Strings(want)
-		if have := r.world.Things(); !slices.Equal(have, want) {
-			return fmt.Errorf("there is\n  %s\nwanted\n  %s", strings.Join(have, "\n  "), strings.Join(want, "\n  "))
+		switch {
+		case c.State == state.CloneDeleting && len(volumes) > 0:
+		case !slices.Equal(slices.Sorted(slices.Values(c.Trash)), kept) || c.Next != 0 || len(c.Taking) > 0:
+			return fmt.Errorf("clone %s is %s with trash %v and next %d", c.Name, c.State, c.Trash, c.Next)
+		case c.State == state.CloneReady:
+			want = append(want, "volume "+name, "instance "+name)
+		case c.State == state.CloneSuspended:
+			want = append(want, "volume "+name)
+		case c.State == state.CloneFailed && c.Generation == 0:
+		default:
+			return fmt.Errorf("clone %s is %s: %s", c.Name, c.State, c.Message)
 		}
-		return nil
-	})
+	}
+	for _, s := range v.Snapshots("") {
+		if s.State != state.SnapshotReady && !(s.State == state.SnapshotDeleting && used(v, s)) {
+			return fmt.Errorf("snapshot %s is %s", s.ID, s.State)
+		}
+		if s.Clone != "" {
+			want = append(want, fmt.Sprintf("snapshot c-%s-%d@%s", s.Clone, s.Generation, s.ID))
+			continue
+		}
+		want = append(want, "volume g-"+s.ID, "snapshot g-"+s.ID+"@ready")
+		if s.Foreign != "" {
+			want = append(want, "snapshot "+s.Foreign+"@"+s.ID)
+		}
+	}
+	sort.Strings(want)
+	if have := r.world.Things(); !slices.Equal(have, want) {
+		return fmt.Errorf("there is\n  %s\nwanted\n  %s", strings.Join(have, "\n  "), strings.Join(want, "\n  "))
+	}
+	return nil
 }
 
 // keptGenerations are those that are only there for the snapshots in them.
@@ -299,8 +302,8 @@ func keptGenerations(v *state.View, c state.Clone) []int64 {
 	return out
 }
 
-// used says whether a clone came from the snapshot: another one than its own, if
-// that is deleted.
+// used says whether a clone came from the snapshot (another one than its own, if
+// that is deleted), or what another snapshot is in.
 func used(v *state.View, s state.Snapshot) bool {
 	for c := range v.Clones() {
 		for _, k := range c.Kept {
@@ -312,5 +315,5 @@ func used(v *state.View, s state.Snapshot) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(v.Snapshots(""), func(g state.Snapshot) bool { return g.Clone == "" && g.Parent == s.ID })
+	return slices.ContainsFunc(v.Snapshots(""), func(other state.Snapshot) bool { return other.Parent == s.ID })
 }

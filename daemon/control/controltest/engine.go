@@ -115,8 +115,11 @@ func (e Engine) Relations(_ context.Context, t database.Target, files []database
 
 func (e Engine) Checkpoint(_ context.Context, t database.Target) error {
 	return e.call("engine.Checkpoint", t.ID, func(w *World) error {
-		if i := w.instances[t.ID]; i == nil || i.state != container.Running || t.VolumePath != pathOf(t.ID) {
-			w.breaks("checkpoint of %s, which does not run, at %q", t.ID, t.VolumePath)
+		if t.VolumePath != pathOf(t.ID) {
+			w.breaks("checkpoint of %s: volume path %q", t.ID, t.VolumePath)
+		}
+		if i := w.instances[t.ID]; i == nil || i.state != container.Running {
+			return errs.New(errs.Unavailable, "ADMIN", "%s does not answer", t.ID)
 		}
 		return nil
 	})

@@ -162,13 +162,14 @@ func (w *World) SetForeign(dataset, content string) {
 	w.foreign[dataset] = content
 }
 
-// Crash ends an instance's process.
+// Crash ends an instance's process, if it is there.
 func (w *World) Crash(id string, code int, oom bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := w.instances[id]
-	i.state, i.exit, i.oom = container.Exited, code, oom
-	w.tell(id)
+	if i := w.instances[id]; i != nil {
+		i.state, i.exit, i.oom = container.Exited, code, oom
+		w.tell(id)
+	}
 }
 
 // MemoryLimit is what an instance may use, in bytes; 0 for no limit.
@@ -235,6 +236,36 @@ func (w *World) Read(port int, password string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("nothing listens on port %d", port)
+}
+
+// Content is what is in a volume or a snapshot, named as by Things: "c-y-1",
+// "g-x@ready"; "" if there is none.
+func (w *World) Content(name string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if v := w.volumes[name]; v != nil {
+		return v.content
+	}
+	for ref, content := range w.snapshots {
+		if ref.Source.Volume+ref.Source.Foreign+"@"+ref.ID == name {
+			return content
+		}
+	}
+	return ""
+}
+
+// Running returns the IDs of the instances that run, sorted.
+func (w *World) Running() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for id, i := range w.instances {
+		if i.state == container.Running && !i.task {
+			out = append(out, id)
+		}
+	}
+	sort.Strings(out)
+	return out
 }
 
 // Things returns all there is, sorted, for comparison: "volume g-x",
