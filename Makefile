@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: build test test-fast fuzz bench demo demo-clean lint generate check-generated
+.PHONY: build test test-fast fuzz soak bench demo demo-clean lint generate check-generated
 
 build: ## bin/cloned and bin/clonectl
 	go build -trimpath -ldflags '$(LDFLAGS)' -o build/bin/ ./daemon/cloned ./client/clonectl
@@ -21,6 +21,9 @@ test: check-generated ## everything, natively and in the ZFS test machine
 
 test-fast: ## the inner loop
 	go test -short ./...
+
+soak: ## half an hour of work and kills: build/soak.json
+	scripts/test soak
 
 bench: ## build/bench.json and a table
 	scripts/bench

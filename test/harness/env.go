@@ -95,9 +95,9 @@ func portRange(t testing.TB) (first, last int) {
 	ports.Lock()
 	defer ports.Unlock()
 	// Below those that the kernel gives out (32768 and up), to be used in turns.
-	first = 21000 + ports.next%28*400
+	first = 21000 + ports.next%19*600
 	ports.next++
-	return first, first + 399
+	return first, first + 599
 }
 
 // Start starts the daemon and returns when it serves.
