@@ -35,6 +35,17 @@ func TestBench(t *testing.T) {
 			b.start(driver, runtime, "undo=24h") // as by default
 			b.runUndo()
 		})
+		// Five hundred containers are more than the machine holds, and the short form
+		// is for slow ones.
+		if runtime != "process" || os.Getenv("CLONED_BENCH_SHORT") != "" {
+			continue
+		}
+		t.Run(name+"/reconcile", func(t *testing.T) {
+			b := &bench{t: t, env: name, rows: &out}
+			b.start(driver, runtime, "")
+			b.golden("tiny", 500, 0)
+			b.reconcile("tiny")
+		})
 	}
 	out.write(t)
 }
