@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
@@ -46,26 +45,41 @@ func (p *Plane) DeleteClone(ctx context.Context, req DeleteRequest) error {
 	return p.wait(ctx, key, done)
 }
 
-// forgetDeleted gives up all that is kept of deleted clones of a name.
+// forgetDeleted gives up all that is kept of deleted clones of a name, at once.
 func (p *Plane) forgetDeleted(ctx context.Context, name string, wait bool) error {
-	dead, ok := p.lastDeleted(caller(ctx), name)
-	if !ok {
-		return errClone(name)
+	who := caller(ctx)
+	var dead []state.Clone
+	err := p.step(stepCommitRequest, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			for c := range tx.Clones() {
+				if c.Name == name && who.sees(c) && who.changes(c) && !c.KeptUntil.IsZero() {
+					dead = append(dead, c)
+				}
+			}
+			if len(dead) == 0 {
+				return errClone(name)
+			}
+			for i := range dead {
+				forgetIn(tx, &dead[i], 0)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
 	}
-	for ; ok; dead, ok = p.lastDeleted(caller(ctx), name) {
-		k := keptState{clone: dead}
-		key := cloneKey(dead.ID)
-		done := p.waiters.add(key, untilForgotten(k))
-		defer p.waiters.drop(key, done)
-		err := p.forgetState(k, "asked for")
-		if err != nil && !errors.Is(err, errStale) {
-			return err
-		}
-		p.refreshNews(dead.ID)
-		if err != nil || !wait {
-			continue
-		}
-		if err := p.wait(ctx, key, done); err != nil {
+	gone := make([]*waiter, len(dead))
+	for i, c := range dead {
+		key := cloneKey(c.ID)
+		gone[i] = p.waiters.add(key, untilForgotten(keptState{clone: c}))
+		defer p.waiters.drop(key, gone[i])
+		p.log.Info("deleted clone is forgotten", "clone", c.Name, "id", c.ID, "request", RequestID(ctx))
+		p.refreshNews(c.ID)
+		p.wakeSnapshots(c.ID)
+		p.owners.wake(key)
+	}
+	for i := 0; wait && i < len(dead); i++ {
+		if err := p.wait(ctx, cloneKey(dead[i].ID), gone[i]); err != nil {
 			return err
 		}
 	}

@@ -156,3 +156,24 @@ func TestKeptOfDeletedExpires(t *testing.T) {
 	_, err = r.plane.UndoClone(r.ctx(), "main", 0)
 	r.must(err)
 }
+
+// TestForgetAllOfAName: what is kept under a name is forgotten wholly or not at
+// all, although it can't be removed yet.
+func TestForgetAllOfAName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, keeping)
+	r.golden("shop")
+	for range 2 {
+		r.create("main")
+		r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: true}))
+	}
+	r.world.Fail("driver.Destroy", errs.New(errs.Unavailable, "TEST", "no"))
+	if err := r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Now: true, Wait: true}); err == nil {
+		t.Error("the deletion did not fail")
+	}
+	if list := r.plane.DeletedClones(r.ctx(), control.CloneFilter{}); len(list) > 0 {
+		t.Errorf("still kept: %+v", list)
+	}
+	r.world.Fail("driver.Destroy", nil)
+	r.atRest()
+}
