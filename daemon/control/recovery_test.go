@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,4 +191,36 @@ func TestRunEndsItsGoroutines(t *testing.T) {
 			t.Errorf("still there:\n%s", g)
 		}
 	}
+}
+
+// TestReadsDuringFirstPass: while the first pass still looks at what is there,
+// reads are answered, and what changes the world waits.
+func TestReadsDuringFirstPass(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	made := r.create("main")
+	r.stop()
+	looking, look := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.world.OnCall("driver.List", func() { once.Do(func() { close(looking); <-look }) })
+	r.start()
+	<-looking
+	if c := r.get("main"); c.ID != made.ID || r.read(c) == "" {
+		t.Errorf("it is %+v", c)
+	}
+	if list, _, err := r.plane.ListClones(r.ctx(), control.CloneFilter{}, 0, ""); err != nil || len(list) != 1 {
+		t.Errorf("list: %d clones, %v", len(list), err)
+	}
+	if s := r.plane.Status(r.ctx()); !s.LastReconcile.IsZero() {
+		t.Errorf("a pass was over at %v", s.LastReconcile)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := r.plane.CreateClone(ctx, control.CreateRequest{Name: "new", Golden: "shop"})
+	if errs.As(err).Reason != "STARTING" {
+		t.Errorf("create: %v", err)
+	}
+	close(look)
+	r.atRest()
 }

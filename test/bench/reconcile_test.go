@@ -24,16 +24,14 @@ const (
 func (b *bench) reconcile(golden string) {
 	b.t.Helper()
 	b.many(golden)
-	api, err := client.Dial(b.t.Context(), "unix://"+b.e.Socket)
-	b.check(err)
-	defer api.Close()
 	var ready, reads []time.Duration
 	for range starts {
 		b.e.Kill()
-		took, answered := b.restart(api)
+		took, serving, answered := b.restart()
 		ready, reads = append(ready, took), append(reads, answered...)
-		if len(answered) == 0 && took > time.Second {
-			b.t.Errorf("in %v no read was answered", took)
+		b.t.Logf("served after %v, had looked at all after %v, %d reads between", serving, took, len(answered))
+		if len(answered) == 0 && took-serving > time.Second/2 {
+			b.t.Errorf("it served after %v, had looked at all after %v, and no read was answered between", serving, took)
 		}
 	}
 	b.rows.within(reconcileBound, fmt.Sprintf("%s/start_with_%d_clones", b.env, many), ready, nil)
@@ -49,7 +47,7 @@ func (b *bench) reconcile(golden string) {
 			}
 		}
 	}
-	_, err = api.Clones.DeleteClones(b.t.Context(), &clonedv1.DeleteClonesRequest{Filter: &clonedv1.CloneFilter{Golden: golden}})
+	_, err := b.api.DeleteClones(b.t.Context(), &clonedv1.DeleteClonesRequest{Filter: &clonedv1.CloneFilter{Golden: golden}})
 	b.check(err)
 }
 
@@ -72,38 +70,47 @@ func (b *bench) many(golden string) {
 }
 
 // restart starts the daemon, and returns when its first pass is over: how long
-// that took, and how long the reads that were answered before.
-func (b *bench) restart(api *client.Client) (took time.Duration, reads []time.Duration) {
+// that took, after what time it served, and how long each read took that was
+// answered before.
+func (b *bench) restart() (took, serving time.Duration, reads []time.Duration) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var wg sync.WaitGroup
 	began := time.Now()
 	wg.Go(func() {
-		for ctx.Err() == nil {
+		for ; ctx.Err() == nil; pause(ctx) {
+			// A new one each time: one that has failed waits before it tries again.
+			api, err := client.Dial(ctx, "unix://"+b.e.Socket)
+			if err != nil {
+				continue
+			}
 			asked := time.Now()
-			_, err := api.Clones.GetClone(ctx, &clonedv1.GetCloneRequest{Name: "many-0"})
-			if err == nil && ctx.Err() == nil {
+			if _, err := api.Clones.GetClone(ctx, &clonedv1.GetCloneRequest{Name: "many-0"}); err == nil && ctx.Err() == nil {
 				reads = append(reads, time.Since(asked))
 			}
-			pause(ctx)
+			api.Close()
 		}
 	})
 	wg.Go(func() {
 		defer cancel()
-		for ctx.Err() == nil {
+		for ; ctx.Err() == nil; pause(ctx) {
 			resp, err := http.Get(b.e.Metrics + "/readyz")
-			if err == nil {
-				resp.Body.Close()
-				if took = time.Since(began); resp.StatusCode == http.StatusOK {
-					return
-				}
+			if err != nil {
+				continue
 			}
-			pause(ctx)
+			resp.Body.Close()
+			took = time.Since(began)
+			if serving == 0 {
+				serving = took
+			}
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
 		}
 	})
 	b.e.Start()
 	wg.Wait()
-	return took, reads
+	return took, serving, reads
 }
 
 // pause is between two looks.
