@@ -54,7 +54,7 @@ func cloneToProto(c state.Clone, e control.Endpoint) *clonedv1.Clone {
 		State: stateToProto[c.State], Message: c.Message,
 		CreateTime: timestamppb.New(c.Created), ExpireTime: optionalTime(c.Expires),
 		Endpoint: &clonedv1.Endpoint{
-			Address: e.Addr, Port: int32(e.Port), Role: e.Role, Database: e.Database, Url: withoutPassword(e.URL),
+			Address: e.Addr, Port: int32(e.Port), Role: e.Role, Database: e.Database, Url: withoutPassword(e.URL.Reveal()),
 		},
 		Generation: c.Generation, Restarts: int32(c.Restarts), OomKills: int32(c.OOMKills),
 		Timings: timingsToProto(c.Timings), Revision: c.Revision,
@@ -65,7 +65,7 @@ func cloneToProto(c state.Clone, e control.Endpoint) *clonedv1.Clone {
 // withCredentials adds the password, once the clone's database knows it.
 func withCredentials(msg *clonedv1.Clone, c state.Clone, e control.Endpoint) *clonedv1.Clone {
 	if c.Claimed > 0 && c.Claimed == c.Generation {
-		msg.Endpoint.Password, msg.Endpoint.Url = e.Password, e.URL
+		msg.Endpoint.Password, msg.Endpoint.Url = e.Password.Reveal(), e.URL.Reveal()
 	}
 	return msg
 }

@@ -81,7 +81,7 @@ func TestCloneToProto(t *testing.T) {
 		t.Error(plain.GetEndpoint().GetUrl())
 	}
 	full := withCredentials(plain, c, e)
-	if full.GetEndpoint().GetPassword() != "secret" || full.GetEndpoint().GetUrl() != e.URL {
+	if full.GetEndpoint().GetPassword() != "secret" || full.GetEndpoint().GetUrl() != e.URL.Reveal() {
 		t.Errorf("got %v", full.GetEndpoint())
 	}
 	full.Usage = &clonedv1.Usage{}

@@ -28,6 +28,7 @@ import (
 	"context"
 
 	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/internal/secret"
 )
 
 // Reasons of errors that callers act upon.
@@ -71,7 +72,7 @@ type Source struct {
 	ConnInfo string
 	// Password is for ConnInfo, read from the golden's password file by the
 	// caller; empty if none. Never logged, never in an error.
-	Password string
+	Password secret.Text
 }
 
 // Facts is what Inspect finds out about a data directory.
@@ -183,7 +184,7 @@ type Target struct {
 	Port       int
 	Database   string
 	Role       string
-	Password   string
+	Password   secret.Text
 }
 
 // File is a file of a volume in which something was written.

@@ -57,11 +57,15 @@ func (r *Runtime) inspectImage(ctx context.Context, ref string) (id string, err 
 
 // pull pulls an image. Its errors come in the stream.
 func (r *Runtime) pull(ctx context.Context, ref string) error {
+	auth, err := registryAuth(ref)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := time.AfterFunc(pullIdle, func() { cancel(errSilent) })
 	defer silent.Stop()
-	stream, err := r.api.ImagePull(ctx, ref, image.PullOptions{})
+	stream, err := r.api.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth})
 	if err != nil {
 		return silence(ctx, err)
 	}

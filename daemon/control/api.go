@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cloned-db/cloned/container"
+	"github.com/cloned-db/cloned/internal/secret"
 	"github.com/cloned-db/cloned/state"
 	"github.com/cloned-db/cloned/storage"
 )
@@ -173,9 +174,9 @@ type Endpoint struct {
 	Addr     string
 	Port     int
 	Role     string
-	Password string
+	Password secret.Text
 	Database string
-	URL      string
+	URL      secret.Text // with the password
 }
 
 // CloneUsage is what a clone costs.

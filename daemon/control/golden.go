@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/secret"
 	"github.com/cloned-db/cloned/state"
 )
 
@@ -112,7 +113,7 @@ func (p *Plane) checkSource(src *state.GoldenSource) error {
 	return nil
 }
 
-func sourceOf(s state.GoldenSource, password string) database.Source {
+func sourceOf(s state.GoldenSource, password secret.Text) database.Source {
 	return database.Source{Kind: database.SourceKind(s.Kind), Directory: s.Directory, ConnInfo: s.ConnInfo, Password: password}
 }
 
@@ -121,7 +122,7 @@ const passwordMax = 64 << 10
 
 // readPassword reads the source's password at the time of its use: it is kept
 // nowhere else.
-func readPassword(file string) (string, error) {
+func readPassword(file string) (secret.Text, error) {
 	if file == "" {
 		return "", nil
 	}
@@ -136,7 +137,7 @@ func readPassword(file string) (string, error) {
 	if err != nil {
 		return "", errs.Fieldf("source.password_file", "%w", err)
 	}
-	return strings.TrimRight(string(raw), "\r\n"), nil
+	return secret.Text(strings.TrimRight(string(raw), "\r\n")), nil
 }
 
 // RefreshGolden publishes a new snapshot of the golden's source. One refresh of

@@ -46,7 +46,7 @@ func logIn(ctx context.Context, t database.Target) error {
 	if err != nil {
 		return errs.New(errs.Internal, "LOGIN", "%w", err)
 	}
-	config.Host, config.Port, config.Password = t.Addr, uint16(t.Port), t.Password
+	config.Host, config.Port, config.Password = t.Addr, uint16(t.Port), t.Password.Reveal()
 	var d net.Dialer
 	config.DialFunc = pgconn.DialFunc(bounded(shortAnswers, d.DialContext))
 	conn, err := pgconn.ConnectConfig(ctx, config)

@@ -39,7 +39,7 @@ func fillFromServer(ctx context.Context, rt container.Runtime, req database.Fill
 		ID:      req.Volume.TaskID + "-basebackup",
 		Image:   req.Volume.Image,
 		Argv:    backupArgs(rt.VolumePath(req.Volume.Path), req, source),
-		Env:     []string{"LC_ALL=C", "PGPASSWORD=" + req.Source.Password, "PGCONNECT_TIMEOUT=30"},
+		Env:     []string{"LC_ALL=C", "PGPASSWORD=" + req.Source.Password.Reveal(), "PGCONNECT_TIMEOUT=30"},
 		Volume:  req.Volume.Path,
 		User:    user,
 		Limits:  req.Volume.Limits,

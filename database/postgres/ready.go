@@ -28,7 +28,7 @@ func (*Engine) Ready(ctx context.Context, t database.Target) error {
 	if note := serverNote(t); note != "" {
 		return notReady(errors.New(note))
 	}
-	verifier := verifierOf(t.Password) // is made while the server makes the session
+	verifier := verifierOf(t.Password.Reveal()) // is made while the server makes the session
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	conn, err := connectAdmin(ctx, t, databaseOf(t), shortAnswers)

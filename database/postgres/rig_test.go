@@ -23,6 +23,7 @@ import (
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/need"
+	"github.com/cloned-db/cloned/internal/secret"
 )
 
 // major is the version that the tests run.
@@ -198,7 +199,7 @@ func (w *world) clone(v database.Volume, facts database.Facts, prepared database
 	}
 	c := &clone{w: w, volume: v.Path, target: database.Target{
 		ID: id, VolumePath: v.Path, DataDir: v.DataDir, Addr: req.PublishAddr, Port: req.PublishPort,
-		Database: prepared.Database, Role: w.engine.Role(), Password: "s3cret-" + id,
+		Database: prepared.Database, Role: w.engine.Role(), Password: secret.Text("s3cret-" + id),
 	}}
 	begin := time.Now()
 	if err := w.rt.Start(w.t.Context(), w.engine.Spec(req)); err != nil {

@@ -60,7 +60,7 @@ func parseConnInfo(src database.Source) (*pgconn.Config, error) {
 	if !mentions(src.ConnInfo, "host") {
 		return nil, errs.Fieldf(fieldConnInfo, "names no host")
 	}
-	config.Password = src.Password
+	config.Password = src.Password.Reveal()
 	for _, f := range config.Fallbacks {
 		if isSocket(f.Host) != isSocket(config.Host) {
 			return nil, errs.Fieldf(fieldConnInfo, "has both unix sockets and names as host")

@@ -18,7 +18,7 @@ func (*Engine) ConnectionURL(t database.Target) string {
 		User:    url.User(t.Role),
 	}
 	if t.Password != "" {
-		u.User = url.UserPassword(t.Role, t.Password)
+		u.User = url.UserPassword(t.Role, t.Password.Reveal())
 	}
 	return u.String()
 }

@@ -95,6 +95,7 @@ func (e *Env) PasswordFile() string { return filepath.Join(e.Dir, "password") }
 // WritePassword writes the file that an operator names with --password-file.
 func (e *Env) WritePassword(password string) {
 	e.t.Helper()
+	e.keepSecret("production's password", password)
 	if err := os.WriteFile(e.PasswordFile(), []byte(password+"\n"), 0o600); err != nil {
 		e.t.Fatal(err)
 	}

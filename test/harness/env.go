@@ -36,6 +36,10 @@ type Env struct {
 	log    *os.File
 	extra  string
 	memory map[string]bool // shared memory that nobody used before
+	// secrets must be found nowhere; said is what clonectl said to standard error.
+	secrets     map[string]string
+	secretsLock sync.Mutex
+	said        lockedBuffer
 }
 
 // New makes the directory, the pool and the configuration, and starts nothing.
@@ -52,7 +56,7 @@ func New(t testing.TB, driver, runtime, extra string) *Env {
 	}
 	e := &Env{
 		Dir: dir, Bin: binDir(t), Driver: driver, Runtime: runtime,
-		Socket: filepath.Join(dir, "sock"), t: t, extra: extra,
+		Socket: filepath.Join(dir, "sock"), t: t, extra: extra, secrets: map[string]string{},
 	}
 	e.PortFirst, e.PortLast = portRange(t)
 	e.memory = orphanedMemory(t)
@@ -195,6 +199,7 @@ func (e *Env) Try(args ...string) Result {
 	cmd := e.command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	e.said.WriteString(stderr.String())
 	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
 	if err != nil && r.Code <= 0 {
 		r.Stderr += err.Error()
@@ -250,6 +255,7 @@ func (e *Env) parse(out string) Clone {
 	if err := json.Unmarshal([]byte(out), &c); err != nil {
 		e.t.Fatalf("not a clone: %v: %s", err, out)
 	}
+	e.keepSecret("the password of clone "+c.Name, c.Endpoint.Password)
 	return c
 }
 

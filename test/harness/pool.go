@@ -121,6 +121,7 @@ func (e *Env) teardown() {
 		}
 		e.CheckNothingLeft()
 	}
+	e.CheckSecrets()
 	e.Stop()
 	e.force()
 	if out, err := exec.Command(filepath.Join(e.Bin, "cloned"), "teardown", "--config", e.ConfigFile()).CombinedOutput(); err != nil && e.Instance != "" {

@@ -80,7 +80,7 @@ func (e Engine) Ready(_ context.Context, t database.Target) error {
 			w.breaks("ready %s: volume path %q", t.ID, t.VolumePath)
 		}
 		if t.Password != "" {
-			w.volumes[t.ID].password = t.Password
+			w.volumes[t.ID].password = t.Password.Reveal()
 		}
 		return nil
 	})
@@ -92,7 +92,7 @@ func (e Engine) Claim(_ context.Context, t database.Target) error {
 		if i == nil || i.state != container.Running || i.spec.PublishPort != t.Port {
 			return errs.New(errs.Conflict, database.ReasonWrongInstance, "%s does not answer on port %d", t.ID, t.Port)
 		}
-		if w.volumes[t.ID].password != t.Password {
+		if w.volumes[t.ID].password != t.Password.Reveal() {
 			return errs.New(errs.Conflict, database.ReasonWrongInstance, "%s has another password", t.ID)
 		}
 		return nil

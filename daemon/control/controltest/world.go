@@ -18,6 +18,7 @@ import (
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/secret"
 	"github.com/cloned-db/cloned/storage"
 )
 
@@ -223,13 +224,13 @@ func (w *World) Write(id, content string) {
 }
 
 // Read is what a user who connects to the port with the password reads.
-func (w *World) Read(port int, password string) (string, error) {
+func (w *World) Read(port int, password secret.Text) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, i := range w.instances {
 		if i.state == container.Running && !i.task && i.spec.PublishPort == port {
 			v := w.volumes[volumeAt(i.spec.Volume)]
-			if v.password != password {
+			if v.password != password.Reveal() {
 				return "", fmt.Errorf("%s: wrong password", id)
 			}
 			return v.content, nil
