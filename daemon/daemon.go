@@ -29,6 +29,9 @@ type Options struct {
 	// Adopt makes new records, of what can be found again, if there are none
 	// although volumes of this installation exist.
 	Adopt bool
+	// Fault is control.Config.Fault: tests fail the daemon's outside steps with
+	// it, or end the daemon there.
+	Fault func(point string) error
 }
 
 // Daemon is an open daemon. Clones belong to the host, not to it: they run on
@@ -75,7 +78,7 @@ func Open(ctx context.Context, cfg Config, o Options) (_ *Daemon, err error) {
 		func() error { return d.openDrivers(ctx) },
 		d.openAudit,
 		func() error { return d.openRecords(ctx, o) },
-		func() (err error) { d.plane, err = d.newPlane(ctx, d.store, o.Version); return err },
+		func() (err error) { d.plane, err = d.newPlane(ctx, d.store, o); return err },
 		func() error { return d.openMetrics(ctx, reg) },
 		func() error { return d.openAPI(ctx) },
 	}
@@ -158,7 +161,7 @@ func unchanged(what string, was, is Choice, inUse bool) error {
 		WithHint("configure the former again and delete them first, or give the latter a state_dir of its own")
 }
 
-func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version string) (*control.Plane, error) {
+func (d *Daemon) newPlane(ctx context.Context, store *state.Store, o Options) (*control.Plane, error) {
 	space, err := d.driver.Space(ctx)
 	if err != nil {
 		return nil, err
@@ -169,7 +172,7 @@ func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version strin
 	}
 	return control.New(control.Config{
 		Store: store, Driver: d.driver, Runtime: d.runtime, Engines: engines(), Expired: auditExpiry(d.audit),
-		Log: d.log, Metrics: d.metrics, Instance: d.inst.Instance, Version: version,
+		Log: d.log, Metrics: d.metrics, Instance: d.inst.Instance, Version: o.Version,
 		DriverReason: d.inst.Storage.Reason, RuntimeReason: d.inst.Runtime.Reason,
 		Addr: clones.Address, PortFirst: clones.Ports.First, PortLast: clones.Ports.Last,
 		MaxClones: clones.Max, MemoryBytes: int64(d.cfg.Limits.Memory), CloneMemoryBytes: int64(clones.Memory), GoldenLimits: d.cfg.Limits.goldens(),
@@ -177,6 +180,7 @@ func (d *Daemon) newPlane(ctx context.Context, store *state.Store, version strin
 		DefaultTTL: time.Duration(clones.DefaultTTL), MaxTTL: time.Duration(clones.MaxTTL),
 		KeepFor: time.Duration(d.cfg.Undo.For), KeepBytes: d.cfg.Undo.Space.Of(space.Total), KeepExpired: d.cfg.Undo.Expired,
 		Key: d.inst.Key, ReconcileEvery: time.Duration(d.cfg.ReconcileInterval),
+		Fault: o.Fault,
 	})
 }
 

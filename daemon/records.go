@@ -75,7 +75,7 @@ func (d *Daemon) adopt(ctx context.Context, path string, o Options) (err error) 
 	if err != nil {
 		return err
 	}
-	plane, err := d.newPlane(ctx, store, o.Version)
+	plane, err := d.newPlane(ctx, store, o)
 	var report []string
 	if err == nil {
 		report, err = plane.Adopt(ctx)

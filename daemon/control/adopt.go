@@ -63,17 +63,19 @@ func (p *Plane) Adopt(ctx context.Context) (report []string, err error) {
 	if err := a.adoptClones(ctx, observed); err != nil {
 		return nil, err
 	}
-	err = p.store.Update(func(tx *state.Tx) error {
-		for _, g := range a.goldens {
-			tx.PutGolden(&g)
-		}
-		for _, s := range a.snapshots {
-			tx.PutSnapshot(&s)
-		}
-		for i := range a.clones {
-			tx.PutClone(&a.clones[i])
-		}
-		return nil
+	err = p.step(stepCommitOutcome, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			for _, g := range a.goldens {
+				tx.PutGolden(&g)
+			}
+			for _, s := range a.snapshots {
+				tx.PutSnapshot(&s)
+			}
+			for i := range a.clones {
+				tx.PutClone(&a.clones[i])
+			}
+			return nil
+		})
 	})
 	return a.report, err
 }
@@ -130,7 +132,11 @@ func (a *adoption) identify(ctx context.Context, s *state.Snapshot, path string)
 	s.Golden = g.Name
 	p := a.p
 	s.Image = p.cfg.Engines[name].DefaultImage(p.cfg.Runtime.Name(), facts.Major)
-	if s.ImageID, err = p.cfg.Runtime.EnsureImage(ctx, s.Image); err != nil {
+	err = p.step(stepProbe, func() (err error) {
+		s.ImageID, err = p.cfg.Runtime.EnsureImage(ctx, s.Image)
+		return err
+	})
+	if err != nil {
 		a.say("image %s of snapshot %s is not there: %v", s.Image, s.ID, err)
 		s.ImageID = s.Image
 	}

@@ -149,10 +149,10 @@ func (r *cloneRun) start(ctx context.Context, c state.Clone, g int64, path strin
 			return ctx.Err()
 		}
 	}
-	if err := r.p.setUp(ctx, false); err != nil {
-		return err
-	}
 	return r.p.step(stepStart, func() error {
+		if err := r.p.setUp(ctx, false); err != nil {
+			return err
+		}
 		l, err := r.p.launch(c, g, path)
 		if err != nil {
 			return err

@@ -147,7 +147,7 @@ func (p *Plane) portToResume(ctx context.Context, name string, newPort bool) (id
 	if err != nil || c.State == state.CloneReady || c.Next != 0 || c.Generation == 0 {
 		return c.ID, 0, err // it runs, or can't be resumed now
 	}
-	i, err := p.cfg.Runtime.Inspect(ctx, cloneName(c.ID, c.Generation))
+	i, err := p.inspect(ctx, cloneName(c.ID, c.Generation))
 	var now part
 	if err == nil {
 		now.see(i)

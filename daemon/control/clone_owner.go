@@ -72,26 +72,16 @@ func (p *Plane) look(ctx context.Context, c state.Clone) (parts, error) {
 		return known, nil
 	}
 	name := cloneName(c.ID, c.Generation)
-	var now part
-	err := p.step(stepStatVolume, func() error {
-		v, err := p.cfg.Driver.Stat(ctx, name)
-		now.volume, now.path = present, v.Path
-		if err == nil {
-			p.paths.Store(name, v.Path)
-		}
-		return err
-	})
+	v, err := p.stat(ctx, name)
+	now := part{volume: present, path: v.Path}
 	if errs.Is(err, errs.NotFound) {
 		now.volume, err = absent, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	err = p.step(stepInspect, func() error {
-		i, err := p.cfg.Runtime.Inspect(ctx, name)
-		now.see(i)
-		return err
-	})
+	i, err := p.inspect(ctx, name)
+	now.see(i)
 	if errs.Is(err, errs.NotFound) {
 		now.instance, now.running, err = absent, false, nil
 	}

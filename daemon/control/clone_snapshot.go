@@ -234,7 +234,7 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (
 	}
 	if c.State == state.CloneReady {
 		if err := r.checkpoint(ctx, c); err != nil {
-			if i, seen := p.cfg.Runtime.Inspect(ctx, name); seen == nil && i.State == container.Exited {
+			if i, seen := p.inspect(ctx, name); seen == nil && i.State == container.Exited {
 				return do(), nil
 			}
 			return err, nil
@@ -273,11 +273,28 @@ func (p *Plane) pathOf(ctx context.Context, volume string) (string, error) {
 	if path, ok := p.paths.Load(volume); ok {
 		return path.(string), nil
 	}
-	v, err := p.cfg.Driver.Stat(ctx, volume)
-	if err == nil {
-		p.paths.Store(volume, v.Path)
-	}
+	v, err := p.stat(ctx, volume)
 	return v.Path, err
+}
+
+// stat looks at a clone's volume, and notes where it is.
+func (p *Plane) stat(ctx context.Context, volume string) (v storage.Volume, err error) {
+	err = p.step(stepStatVolume, func() (err error) {
+		if v, err = p.cfg.Driver.Stat(ctx, volume); err == nil {
+			p.paths.Store(volume, v.Path)
+		}
+		return err
+	})
+	return v, err
+}
+
+// inspect looks at an instance.
+func (p *Plane) inspect(ctx context.Context, id string) (i container.Instance, err error) {
+	err = p.step(stepInspect, func() (err error) {
+		i, err = p.cfg.Runtime.Inspect(ctx, id)
+		return err
+	})
+	return i, err
 }
 
 // doom writes that a clone is deleted: it is gone for users, and so are its

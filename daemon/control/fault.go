@@ -22,12 +22,16 @@ const (
 	stepStop            = "instance.stop"
 	stepRemove          = "instance.remove"
 	stepInspect         = "instance.inspect"
+	stepListTasks       = "task.list"
 	stepRemoveTask      = "task.remove"
+	stepProbe           = "golden.probe"
 	stepFill            = "golden.fill"
 	stepFacts           = "golden.facts"
 	stepPrepare         = "golden.prepare"
 	stepCommitRequest   = "commit.request"
 	stepCommitOutcome   = "commit.outcome"
+	stepSpace           = "pool.space"
+	stepObserve         = "pass.observe"
 )
 
 // FaultPoints returns every name that Config.Fault may be called with.
@@ -36,8 +40,8 @@ func FaultPoints() []string {
 		stepCloneVolume, stepCreateVolume, stepStatVolume, stepDestroyVolume,
 		stepSnapshot, stepDestroySnapshot, stepForeignSnapshot, stepForeignDestroy,
 		stepCheckpoint, stepFreeze, stepThaw, stepCompare, stepRelations,
-		stepStart, stepReady, stepClaim, stepStop, stepRemove, stepInspect, stepRemoveTask,
-		stepFill, stepFacts, stepPrepare, stepCommitRequest, stepCommitOutcome,
+		stepStart, stepReady, stepClaim, stepStop, stepRemove, stepInspect, stepListTasks, stepRemoveTask,
+		stepProbe, stepFill, stepFacts, stepPrepare, stepCommitRequest, stepCommitOutcome, stepSpace, stepObserve,
 	}
 	var points []string
 	for _, s := range steps {

@@ -68,14 +68,16 @@ func (p *Plane) IsHeld(id string) bool {
 // letGo writes until when a clone lives if nobody else holds it. If that fails, it
 // expires all the same: what is recorded is in the past.
 func (p *Plane) letGo(id string) {
-	err := p.store.Update(func(tx *state.Tx) error {
-		c, ok := tx.Clone(id)
-		if !ok || c.State == state.CloneDeleting || c.Generation == 0 || !c.Held {
-			return errStale
-		}
-		c.Expires = p.now().Round(0).Add(HoldGrace)
-		tx.PutClone(&c)
-		return nil
+	err := p.step(stepCommitOutcome, func() error {
+		return p.store.Update(func(tx *state.Tx) error {
+			c, ok := tx.Clone(id)
+			if !ok || c.State == state.CloneDeleting || c.Generation == 0 || !c.Held {
+				return errStale
+			}
+			c.Expires = p.now().Round(0).Add(HoldGrace)
+			tx.PutClone(&c)
+			return nil
+		})
 	})
 	if err == nil {
 		p.refreshNews(id)

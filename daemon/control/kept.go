@@ -224,7 +224,7 @@ func (p *Plane) forgetState(k keptState, why string) error {
 // everything kept has been given up, the oldest first.
 func (p *Plane) room(ctx context.Context, need int64) error {
 	for {
-		err := p.space.check(ctx, need, p.cfg.FloorBytes)
+		err := p.step(stepSpace, func() error { return p.space.check(ctx, need, p.cfg.FloorBytes) })
 		if err == nil || errs.KindOf(err) != errs.Exhausted {
 			return err
 		}

@@ -125,9 +125,17 @@ func (p *Plane) wakeDeleted(clones []state.Clone) {
 const observeTimeout = 2 * time.Minute
 
 // observe looks at everything, after mending what instances share.
-func (p *Plane) observe(ctx context.Context) (Observed, error) {
+func (p *Plane) observe(ctx context.Context) (observed Observed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
+	err = p.step(stepObserve, func() (err error) {
+		observed, err = p.lookAround(ctx)
+		return err
+	})
+	return observed, err
+}
+
+func (p *Plane) lookAround(ctx context.Context) (Observed, error) {
 	if err := p.setUp(ctx, true); err != nil {
 		return Observed{}, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
 	}

@@ -66,7 +66,9 @@ func (r *refreshRun) run(ctx context.Context, admit func(*state.Tx) error) (stat
 	p, id := r.p, r.snapshot.ID
 	// From the probe on: its task has no record yet, and is no orphan.
 	p.setRefreshing(id, true)
-	if err := r.during(PhaseProbe, func() error { return r.probe(ctx) }); err != nil {
+	if err := r.during(PhaseProbe, func() error {
+		return p.step(stepProbe, func() error { return r.probe(ctx) })
+	}); err != nil {
 		p.setRefreshing(id, false)
 		return state.Snapshot{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type rig struct {
 	path  string
 	world *controltest.World
 	tune  func(*control.Config)
+	ahead atomic.Int64 // how far the clock is ahead of the real one
 
 	mu      sync.Mutex
 	fault   func(point string) error
@@ -66,6 +68,7 @@ func (r *rig) open() {
 		Engines: map[string]database.Engine{"postgres": controltest.Engine{Session: r.session}},
 		Log:     log, Instance: "test", Addr: "127.0.0.1", PortFirst: 23000, PortLast: 23499,
 		Key: make([]byte, 32), ReconcileEvery: 20 * time.Millisecond,
+		Now: func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) },
 		Fault: func(point string) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -113,9 +116,15 @@ func (r *rig) die() error {
 // dead says whether die was called since the last start.
 func (r *rig) dead() bool { return r.session.Dead() }
 
+// pass lets time go by.
+func (r *rig) pass(d time.Duration) { r.ahead.Add(int64(d)) }
+
+// now is what the daemon's clock shows.
+func (r *rig) now() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
+
 // rest waits for the next pass, as a client waits before it tries again.
 func (r *rig) rest() {
-	began := time.Now()
+	began := r.now()
 	r.eventually("next pass", func() error {
 		if r.plane.Status(r.ctx()).LastReconcile.After(began) {
 			return nil

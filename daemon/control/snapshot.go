@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/state"
 	"github.com/cloned-db/cloned/storage"
@@ -174,7 +175,11 @@ func isTaking(v *state.View, s state.Snapshot) bool {
 
 // removeTasks ends what a refresh that died has left running on its volume.
 func (p *Plane) removeTasks(ctx context.Context, id string) error {
-	all, err := p.cfg.Runtime.List(ctx)
+	var all []container.Instance
+	err := p.step(stepListTasks, func() (err error) {
+		all, err = p.cfg.Runtime.List(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}

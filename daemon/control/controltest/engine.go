@@ -25,8 +25,11 @@ func (e Engine) CheckSource(database.Source) error { return nil }
 
 func (e Engine) CheckSettings(map[string]string) error { return nil }
 
-func (e Engine) CheckImage(context.Context, container.Runtime, string, string, int) error {
-	return e.call("engine.CheckImage", "", func(*World) error { return nil })
+func (e Engine) CheckImage(ctx context.Context, rt container.Runtime, task, _ string, _ int) error {
+	if err := e.effect("engine.CheckImage", "", func(*World) error { return nil }); err != nil {
+		return err
+	}
+	return rt.Run(ctx, container.Task{ID: task})
 }
 
 func facts() database.Facts {
@@ -47,7 +50,7 @@ func (e Engine) Inspect(_ context.Context, path, _ string) (database.Facts, erro
 }
 
 func (e Engine) Fill(ctx context.Context, rt container.Runtime, req database.FillRequest) error {
-	if err := e.call("engine.Fill", "", func(*World) error { return nil }); err != nil {
+	if err := e.effect("engine.Fill", "", func(*World) error { return nil }); err != nil {
 		return err
 	}
 	req.Progress(database.Progress{Phase: "copy", Done: 1, Total: 2})
@@ -56,7 +59,7 @@ func (e Engine) Fill(ctx context.Context, rt container.Runtime, req database.Fil
 
 func (e Engine) Prepare(ctx context.Context, rt container.Runtime, req database.PrepareRequest) (database.Prepared, error) {
 	prepared := database.Prepared{Database: "shop", Databases: []string{"shop"}, SizeBytes: 1}
-	if err := e.call("engine.Prepare", "", func(*World) error { return nil }); err != nil {
+	if err := e.effect("engine.Prepare", "", func(*World) error { return nil }); err != nil {
 		return prepared, err
 	}
 	return prepared, rt.Run(ctx, container.Task{ID: req.Volume.TaskID + "-prepare", Volume: req.Volume.Path, Argv: []string{"add", ", prepared"}})
@@ -72,7 +75,7 @@ func (e Engine) Spec(req database.StartRequest) container.Spec {
 func (e Engine) ReadAhead(database.Target) {}
 
 func (e Engine) Ready(_ context.Context, t database.Target) error {
-	return e.call("engine.Ready", t.ID, func(w *World) error {
+	return e.effect("engine.Ready", t.ID, func(w *World) error {
 		if i := w.instances[t.ID]; i == nil || i.state != container.Running {
 			return errs.New(errs.Unavailable, "NOT_READY", "%s", t.ID)
 		}
@@ -87,7 +90,7 @@ func (e Engine) Ready(_ context.Context, t database.Target) error {
 }
 
 func (e Engine) Claim(_ context.Context, t database.Target) error {
-	return e.call("engine.Claim", t.ID, func(w *World) error {
+	return e.effect("engine.Claim", t.ID, func(w *World) error {
 		i := w.instances[t.ID]
 		if i == nil || i.state != container.Running || i.spec.PublishPort != t.Port {
 			return errs.New(errs.Conflict, database.ReasonWrongInstance, "%s does not answer on port %d", t.ID, t.Port)
@@ -114,7 +117,7 @@ func (e Engine) Relations(_ context.Context, t database.Target, files []database
 }
 
 func (e Engine) Checkpoint(_ context.Context, t database.Target) error {
-	return e.call("engine.Checkpoint", t.ID, func(w *World) error {
+	return e.effect("engine.Checkpoint", t.ID, func(w *World) error {
 		if t.VolumePath != pathOf(t.ID) {
 			w.breaks("checkpoint of %s: volume path %q", t.ID, t.VolumePath)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/cloned-db/cloned/container"
@@ -23,7 +22,7 @@ func (r Runtime) Capabilities() container.Capabilities {
 }
 
 func (r Runtime) Setup(context.Context) error {
-	return r.call("runtime.Setup", "", func(*World) error { return nil })
+	return r.effect("runtime.Setup", "", func(*World) error { return nil })
 }
 
 func (r Runtime) Teardown(context.Context) error { return nil }
@@ -33,7 +32,7 @@ func (r Runtime) Check(context.Context) error {
 }
 
 func (r Runtime) EnsureImage(_ context.Context, image string) (id string, err error) {
-	return "id-of-" + image, r.call("runtime.EnsureImage", image, func(*World) error { return nil })
+	return "id-of-" + image, r.effect("runtime.EnsureImage", image, func(*World) error { return nil })
 }
 
 func (r Runtime) DefaultUser() container.User { return container.User{UID: 999, GID: 999} }
@@ -174,19 +173,21 @@ func (r Runtime) Logs(_ context.Context, id string, _ int, _ bool, out io.Writer
 }
 
 // Run runs a task, which is there while it runs and stays when the session is
-// killed meanwhile. What it does is the engine's to say: Argv is "set CONTENT"
-// or "add CONTENT".
+// killed meanwhile. What it does to its volume, if it has one, is the engine's to
+// say: Argv is "set CONTENT" or "add CONTENT".
 func (r Runtime) Run(_ context.Context, t container.Task) error {
 	err := r.exclusive("runtime.Run", t.ID, func(w *World) error {
 		v := w.volumes[volumeAt(t.Volume)]
-		if v == nil {
+		switch {
+		case t.Volume == "":
+		case v == nil:
 			w.breaks("task %s without its volume %q", t.ID, t.Volume)
 			return errs.New(errs.Internal, "TASK", "no volume")
+		case t.Argv[0] == "set":
+			v.content = t.Argv[1]
+		default:
+			v.content += t.Argv[1]
 		}
-		if strings.HasPrefix(t.Argv[0], "set") {
-			v.content = ""
-		}
-		v.content += t.Argv[1]
 		w.instances[t.ID] = &instance{spec: container.Spec{ID: t.ID, Volume: t.Volume}, task: true, state: container.Running}
 		return nil
 	})

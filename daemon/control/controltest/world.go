@@ -9,6 +9,7 @@ package controltest
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -98,7 +99,38 @@ func (s *Session) call(name, id string, do func(w *World) error) error {
 	return do(w)
 }
 
-// exclusive is call for what may run once at a time for an ID.
+// effect is call for what changes something: the control plane does that in
+// named steps only, so that tests can break it there.
+func (s *Session) effect(name, id string, do func(w *World) error) error {
+	if w := s.World; outsideSteps() {
+		w.mu.Lock()
+		w.breaks("%s %s: not in a step (see fault.go)", name, id)
+		w.mu.Unlock()
+	}
+	return s.call(name, id, do)
+}
+
+// controlPlane begins the names of the control plane's functions.
+const controlPlane = "github.com/cloned-db/cloned/daemon/control."
+
+// outsideSteps says whether the control plane is calling, and not in a step.
+func outsideSteps() bool {
+	var callers [64]uintptr
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers[:])])
+	ours := false
+	for {
+		frame, more := frames.Next()
+		if frame.Function == controlPlane+"(*Plane).step" {
+			return false
+		}
+		ours = ours || strings.HasPrefix(frame.Function, controlPlane)
+		if !more {
+			return ours
+		}
+	}
+}
+
+// exclusive is effect for what may run once at a time for an ID.
 func (s *Session) exclusive(name, id string, do func(w *World) error) error {
 	w := s.World
 	w.mu.Lock()
@@ -112,7 +144,7 @@ func (s *Session) exclusive(name, id string, do func(w *World) error) error {
 		delete(w.busy, id)
 		w.mu.Unlock()
 	}()
-	return s.call(name, id, do)
+	return s.effect(name, id, do)
 }
 
 func (w *World) breaks(format string, args ...any) {
@@ -204,6 +236,20 @@ func (w *World) Plant(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.volumes[id] = &volume{content: "planted"}
+}
+
+// PlantInstance adds an instance that nobody asked for.
+func (w *World) PlantInstance(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.instances[id] = &instance{state: container.Running}
+}
+
+// PlantSnapshot adds a snapshot that nobody asked for, of a volume that is there.
+func (w *World) PlantSnapshot(volume, id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.snapshots[storage.SnapshotRef{Source: storage.Own(volume), ID: id}] = "planted"
 }
 
 // tell reports an event. The lock is held.
