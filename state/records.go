@@ -86,8 +86,10 @@ type Snapshot struct {
 	// For is the ID of the clone or golden's snapshot that it was taken for: such a
 	// one is not shown, and goes with the last that descends from it.
 	For string `json:"for,omitempty"`
-	// Failure says why it could not be taken.
-	Failure string `json:"failure,omitempty"`
+	// Failure says why it could not be taken; FailurePasses that the next one may
+	// well be.
+	Failure       string `json:"failure,omitempty"`
+	FailurePasses bool   `json:"failure_passes,omitempty"`
 
 	// Foreign is the dataset in which our foreign snapshot lives, if any.
 	Foreign string `json:"foreign,omitempty"`

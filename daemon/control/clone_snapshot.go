@@ -117,7 +117,8 @@ func (p *Plane) planSnapshot(tx *state.Tx, c *state.Clone, id string) (state.Sna
 	// What it is follows from what it descends from; the rest is its own.
 	s.ID, s.State, s.Created, s.Foreign = id, state.SnapshotPreparing, p.now().Round(0), ""
 	s.Golden, s.Clone, s.Generation, s.Parent = c.Golden, c.ID, c.Generation, c.Snapshot
-	s.Name, s.Message, s.Author, s.For, s.Failure, s.Defused, s.Warnings = "", "", "", "", "", nil, nil
+	s.Name, s.Message, s.Author, s.For, s.Defused, s.Warnings = "", "", "", "", nil, nil
+	s.Failure, s.FailurePasses = "", false
 	c.Taking = append(c.Taking, id)
 	tx.PutClone(c)
 	return s, nil
@@ -159,7 +160,11 @@ func failureOf(s state.Snapshot) error {
 	if s.Failure == "" {
 		return nil
 	}
-	return errs.New(errs.Precondition, "SNAPSHOT_FAILED", "the snapshot could not be taken: %s", s.Failure)
+	kind := errs.Precondition
+	if s.FailurePasses {
+		kind = errs.Unavailable
+	}
+	return errs.New(kind, "SNAPSHOT_FAILED", "the snapshot could not be taken: %s", s.Failure)
 }
 
 // take takes the first of the snapshots that are asked of the clone.
@@ -192,7 +197,7 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone) error {
 			}
 			taken.State = state.SnapshotReady
 			if failed != nil {
-				taken.Failure = failed.Error()
+				taken.Failure, taken.FailurePasses = failed.Error(), errs.As(failed).Retryable
 			}
 			if failed != nil || taken.For != "" {
 				taken.State = state.SnapshotDeleting

@@ -70,7 +70,7 @@ func crashCases() []crashCase {
 			r.eventually("created", func() error {
 				c, err := r.plane.GetClone(r.ctx(), "main")
 				if err == nil && c.State == state.CloneFailed {
-					outcome = errInjected
+					outcome = errs.New(errs.Unavailable, "TEST", "%w: %s", errInjected, c.Message)
 				} else if err == nil && c.State != state.CloneReady {
 					err = fmt.Errorf("it is %s", c.State)
 				}

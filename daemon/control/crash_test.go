@@ -161,7 +161,7 @@ func breakAt(t *testing.T, c crashCase, point string, nth int, kill bool) (met b
 	})
 	var err error
 	for range 50 {
-		if err = c.do(r); err == nil || !retryable(err) {
+		if err = c.do(r); err == nil || !r.retryable(err) {
 			break
 		}
 		r.rest()
@@ -175,11 +175,5 @@ func breakAt(t *testing.T, c crashCase, point string, nth int, kill bool) (met b
 	return seen >= nth
 }
 
-// retryable is what a client would think.
-func retryable(err error) bool {
-	switch errs.KindOf(err) {
-	case errs.Unavailable, errs.Conflict, errs.Internal, errs.NotFound:
-		return true
-	}
-	return strings.Contains(err.Error(), errInjected.Error())
-}
+// retryable is what a client is told, or finds when the daemon has died.
+func (r *rig) retryable(err error) bool { return r.dead() || errs.As(err).Retryable }
