@@ -13,10 +13,10 @@ import (
 func (e *Env) TakePoolAway() (back func()) {
 	e.t.Helper()
 	if e.Driver == "zfs" {
-		e.run("zpool", "export", zpool)
+		e.run("zpool", "export", e.zpool())
 		return func() {
 			e.t.Helper()
-			e.run("zpool", "import", "-d", e.Dir, zpool)
+			e.run("zpool", "import", "-d", e.Dir, e.zpool())
 		}
 	}
 	mount := e.poolMount()
@@ -34,12 +34,12 @@ func (e *Env) DegradePool() (heal func()) {
 	e.t.Helper()
 	first, second := filepath.Join(e.Dir, "zpool.img"), filepath.Join(e.Dir, "zpool.mirror")
 	e.run("truncate", "-s", e.poolSize(), second)
-	e.run("zpool", "attach", "-w", zpool, first, second)
-	e.run("zpool", "offline", zpool, second)
+	e.run("zpool", "attach", "-w", e.zpool(), first, second)
+	e.run("zpool", "offline", e.zpool(), second)
 	return func() {
 		e.t.Helper()
-		e.run("zpool", "online", zpool, second)
-		e.run("zpool", "wait", "-t", "resilver", zpool)
+		e.run("zpool", "online", e.zpool(), second)
+		e.run("zpool", "wait", "-t", "resilver", e.zpool())
 	}
 }
 

@@ -10,11 +10,11 @@ import (
 )
 
 // shared are stopped data directories that several tests make goldens of, by
-// number of orders.
+// name.
 var shared struct {
 	sync.Mutex
 	root string
-	dirs map[int]string
+	dirs map[string]string
 }
 
 // Main runs a package's tests and removes the data directories that they
@@ -41,10 +41,25 @@ func (e *Env) DataDirectory(orders int) string {
 // megabytes besides, or returns the one made before.
 func DataDirectory(t testing.TB, orders, fillMB int) string {
 	t.Helper()
+	return SharedDirectory(t, fmt.Sprintf("shop-%d-%d", orders, fillMB), func(s *Server) {
+		s.LoadShop(orders)
+		if fillMB > 0 {
+			// 7 KB a row, stored as they are: md5 does not compress.
+			s.Exec("shop", fmt.Sprintf(`CREATE UNLOGGED TABLE filler (id int, payload text);
+				ALTER TABLE filler ALTER payload SET STORAGE EXTERNAL;
+				INSERT INTO filler SELECT i, (SELECT string_agg(md5(i::text || j::text), '') FROM generate_series(1, 240) j) FROM generate_series(1, %d) i;
+				ALTER TABLE filler SET LOGGED`, fillMB*128))
+		}
+	})
+}
+
+// SharedDirectory makes a stopped data directory with what load puts in, or
+// returns the one of the name that was made before. Copy it before you change it.
+func SharedDirectory(t testing.TB, name string, load func(*Server)) string {
+	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
-	key := orders + fillMB*1_000_000
-	if dir, ok := shared.dirs[key]; ok {
+	if dir, ok := shared.dirs[name]; ok {
 		return dir
 	}
 	if shared.root == "" {
@@ -55,20 +70,13 @@ func DataDirectory(t testing.TB, orders, fillMB int) string {
 		if err := os.Chmod(root, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		shared.root, shared.dirs = root, map[int]string{}
+		shared.root, shared.dirs = root, map[string]string{}
 	}
-	s := InitServer(t, filepath.Join(shared.root, fmt.Sprintf("shop-%d-%d", orders, fillMB)))
+	s := InitServer(t, filepath.Join(shared.root, name))
 	s.Start()
-	s.LoadShop(orders)
-	if fillMB > 0 {
-		// 7 KB a row, stored as they are: md5 does not compress.
-		s.Exec("shop", fmt.Sprintf(`CREATE UNLOGGED TABLE filler (id int, payload text);
-			ALTER TABLE filler ALTER payload SET STORAGE EXTERNAL;
-			INSERT INTO filler SELECT i, (SELECT string_agg(md5(i::text || j::text), '') FROM generate_series(1, 240) j) FROM generate_series(1, %d) i;
-			ALTER TABLE filler SET LOGGED`, fillMB*128))
-	}
+	load(s)
 	s.Stop()
-	shared.dirs[key] = s.Dir
+	shared.dirs[name] = s.Dir
 	return s.Dir
 }
 
@@ -85,8 +93,15 @@ func (e *Env) CopyDataDirectory(dir string) string {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.run("cp", "-a", dir+"/.", to)
+	e.Copy(dir, to)
 	return to
+}
+
+// Copy copies what is in a directory into another one, which then belongs to
+// whom the first does.
+func (e *Env) Copy(from, to string) {
+	e.t.Helper()
+	e.run("cp", "-a", from+"/.", to)
 }
 
 // PasswordFile is where WritePassword writes.

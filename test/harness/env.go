@@ -29,10 +29,15 @@ type Env struct {
 	PortFirst, PortLast int
 	// Instance is the daemon's, known once it has started.
 	Instance string
+	// Daemon is the program that is started as cloned, by default Bin/cloned;
+	// DaemonEnv what it has in its environment besides the test's own.
+	Daemon    string
+	DaemonEnv []string
 
 	t      testing.TB
 	daemon *exec.Cmd
-	done   chan error
+	done   chan struct{} // closed when the daemon has ended, as exit says
+	exit   error
 	log    *os.File
 	extra  string
 	memory map[string]bool // shared memory that nobody used before
@@ -58,6 +63,7 @@ func New(t testing.TB, driver, runtime, extra string) *Env {
 		Dir: dir, Bin: binDir(t), Driver: driver, Runtime: runtime,
 		Socket: filepath.Join(dir, "sock"), t: t, extra: extra, secrets: map[string]string{},
 	}
+	e.Daemon = filepath.Join(e.Bin, "cloned")
 	e.PortFirst, e.PortLast = portRange(t)
 	e.memory = orphanedMemory(t)
 	t.Cleanup(func() {
@@ -120,22 +126,26 @@ func (e *Env) TryStart(args ...string) error {
 		return err
 	}
 	e.log = log
-	e.daemon = exec.Command(filepath.Join(e.Bin, "cloned"), append([]string{"serve", "--config", filepath.Join(e.Dir, "cloned.yaml")}, args...)...)
+	e.daemon = exec.Command(e.Daemon, append([]string{"serve", "--config", filepath.Join(e.Dir, "cloned.yaml")}, args...)...)
 	e.daemon.Stdout, e.daemon.Stderr = log, log
+	e.daemon.Env = append(os.Environ(), e.DaemonEnv...)
 	// Its own session: a signal to the test must not be one to the daemon.
 	e.daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := e.daemon.Start(); err != nil {
 		return err
 	}
-	e.done = make(chan error, 1)
-	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(e.daemon, e.done)
+	e.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		e.exit = cmd.Wait()
+		close(done)
+	}(e.daemon, e.done)
 	deadline := time.Now().Add(120 * time.Second)
 	for {
 		select {
-		case err := <-e.done:
+		case <-e.done:
 			e.daemon = nil
 			log.Close()
-			return fmt.Errorf("it ended: %w", errors.Join(errors.New("exit"), err))
+			return fmt.Errorf("it ended: %w", errors.Join(errors.New("exit"), e.exit))
 		case <-time.After(20 * time.Millisecond):
 		}
 		var status struct{ Instance string }
@@ -170,6 +180,30 @@ func (e *Env) end(signal syscall.Signal) {
 	}
 	e.daemon = nil
 	e.log.Close()
+}
+
+// Ended says that no daemon runs.
+func (e *Env) Ended() bool {
+	if e.daemon == nil {
+		return true
+	}
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// AwaitEnd waits until the daemon has ended by itself.
+func (e *Env) AwaitEnd() { e.end(0) }
+
+// In has what happens until the returned function is called reported by t, which
+// is a part of the test that the Env was made for.
+func (e *Env) In(t testing.TB) (back func()) {
+	whole := e.t
+	e.t = t
+	return func() { e.t = whole }
 }
 
 // PID is the running daemon's.

@@ -16,7 +16,7 @@ import (
 func (e *Env) VolumePath(c Clone) string {
 	e.t.Helper()
 	if e.Driver == "zfs" {
-		return strings.TrimSpace(e.run("zfs", "get", "-H", "-o", "value", "mountpoint", zparent+"/"+c.VolumeID()))
+		return strings.TrimSpace(e.run("zfs", "get", "-H", "-o", "value", "mountpoint", e.zparent()+"/"+c.VolumeID()))
 	}
 	return e.volumePath(c)
 }
@@ -25,7 +25,7 @@ func (e *Env) VolumePath(c Clone) string {
 func (e *Env) SnapshotName(id string) string {
 	e.t.Helper()
 	if e.Driver == "zfs" {
-		return zparent + "/g-" + id + "@cloned-" + e.Instance + "-ready"
+		return e.zparent() + "/g-" + id + "@cloned-" + e.Instance + "-ready"
 	}
 	root := filepath.Join(e.Dir, "state/volumes")
 	if e.Driver == "btrfs" {
@@ -39,10 +39,10 @@ func (e *Env) SnapshotName(id string) string {
 }
 
 // VolumeDataset is the ZFS dataset of a clone's volume.
-func (e *Env) VolumeDataset(c Clone) string { return zparent + "/" + c.VolumeID() }
+func (e *Env) VolumeDataset(c Clone) string { return e.zparent() + "/" + c.VolumeID() }
 
 // FloorDataset is a ZFS dataset outside what the daemon owns.
-func (e *Env) FloorDataset(id string) string { return zpool + "/" + id }
+func (e *Env) FloorDataset(id string) string { return e.zpool() + "/" + id }
 
 // FloorPath is where FloorDataset is mounted.
 func (e *Env) FloorPath(id string) string { return filepath.Join(e.Dir, "z", id) }
@@ -51,8 +51,8 @@ func (e *Env) FloorPath(id string) string { return filepath.Join(e.Dir, "z", id)
 func (e *Env) PoolUsed() int64 {
 	e.t.Helper()
 	if e.Driver == "zfs" {
-		e.run("zpool", "sync", zpool)
-		n, err := strconv.ParseInt(strings.TrimSpace(e.run("zfs", "get", "-Hp", "-o", "value", "used", zpool)), 10, 64)
+		e.run("zpool", "sync", e.zpool())
+		n, err := strconv.ParseInt(strings.TrimSpace(e.run("zfs", "get", "-Hp", "-o", "value", "used", e.zpool())), 10, 64)
 		if err != nil {
 			e.t.Fatal(err)
 		}
@@ -93,10 +93,14 @@ func (e *Env) Resident() int64 {
 // Dial connects to the daemon's API. The connection ends with the test.
 func (e *Env) Dial() *grpc.ClientConn {
 	e.t.Helper()
-	conn, err := grpc.NewClient("unix://"+e.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := e.connect()
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	e.t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+func (e *Env) connect() (*grpc.ClientConn, error) {
+	return grpc.NewClient("unix://"+e.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }

@@ -10,7 +10,7 @@ import (
 func (e *Env) ForeignDataset(name string) (dataset, mount string) {
 	e.t.Helper()
 	if e.Driver == "zfs" {
-		dataset = zpool + "/" + name
+		dataset = e.zpool() + "/" + name
 		mount = filepath.Join(e.Dir, "z", name)
 		e.run("zfs", "create", "-o", "mountpoint="+mount, dataset)
 		return dataset, mount
@@ -68,7 +68,7 @@ func (e *Env) RemoveForeign(dataset string) {
 // NoSuchDataset is a well-formed name of a dataset that does not exist.
 func (e *Env) NoSuchDataset() string {
 	if e.Driver == "zfs" {
-		return zpool + "/nosuch"
+		return e.zpool() + "/nosuch"
 	}
 	return filepath.Join(e.Dir, "nosuch")
 }

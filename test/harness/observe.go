@@ -1,7 +1,7 @@
 package harness
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -14,67 +14,105 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
 )
 
 // CheckNothingLeft proves that what exists outside is exactly what the daemon's
-// records say: every volume, instance and port has an owner, and every clone
-// has its volume and instance. Collection takes a moment, so it waits for it.
+// records say: every volume, snapshot, instance and port has an owner, and every
+// clone has its volume and instance. Collection takes a moment, so it waits for
+// it.
 func (e *Env) CheckNothingLeft() {
 	e.t.Helper()
-	Eventually(e.t, 60*time.Second, "nothing is left over", func() error {
-		e.t.Helper()
-		volumes, instances, ports := map[string]bool{}, map[string]bool{}, map[int]bool{}
-		for _, c := range append(e.List(), e.Deleted()...) {
-			volumes[c.VolumeID()] = true
-			for _, k := range c.Kept {
-				volumes[fmt.Sprintf("c-%s-%s", c.ID, k.Generation)] = true
-			}
-			if c.State == "CLONE_STATE_READY" {
-				instances[c.VolumeID()] = true
-				ports[c.Endpoint.Port] = true
-			}
-		}
-		for _, id := range e.ancestors() {
-			volumes["c-"+id+"-1"] = true // of the tests, none was reset before
-		}
-		for _, id := range strings.Fields(e.Ctl("snapshot", "ls", "-o", "name")) {
-			volumes["g-"+id] = true
-		}
-		if got, want := e.Volumes(), slices.Sorted(maps.Keys(volumes)); !slices.Equal(got, want) {
-			return fmt.Errorf("volumes %v, records %v", got, want)
-		}
-		if got, want := e.instances(), slices.Sorted(maps.Keys(instances)); !slices.Equal(got, want) {
-			return fmt.Errorf("instances %v, records %v", got, want)
-		}
-		if got, want := e.listening(), slices.Sorted(maps.Keys(ports)); !slices.Equal(got, want) {
-			return fmt.Errorf("ports %v, records %v", got, want)
-		}
-		for name := range orphanedMemory(e.t) {
-			if !e.memory[name] {
-				return fmt.Errorf("shared memory %s, which nobody uses", name)
-			}
-		}
-		return nil
-	})
+	Eventually(e.t, 60*time.Second, "nothing is left over", e.NothingLeft)
 }
 
-// ancestors lists the IDs of the clones that are deleted, and are there only for
-// what descends from them.
-func (e *Env) ancestors() (ids []string) {
+// NothingLeft returns an error if at this moment something is left over, or
+// missing.
+func (e *Env) NothingLeft() error {
 	e.t.Helper()
-	var nodes []struct {
-		ID, Kind string
-		Deleted  bool
+	// Anew each time, for the daemon may have been restarted; and through the API,
+	// for clonectl looks at what each thing takes.
+	conn, err := e.connect()
+	if err != nil {
+		return err
 	}
-	if err := json.Unmarshal([]byte(e.Ctl("tree", "-o", "json")), &nodes); err != nil {
-		e.t.Fatal(err)
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	clones, err := allClones(ctx, clonedv1.NewCloneServiceClient(conn))
+	if err != nil {
+		return err
 	}
-	for _, n := range nodes {
-		if n.Deleted && n.Kind == "KIND_CLONE" {
-			ids = append(ids, n.ID)
+	volumes, instances, ports := map[string]bool{}, map[string]bool{}, map[int]bool{}
+	for _, c := range clones {
+		volumes[fmt.Sprintf("c-%s-%d", c.GetId(), c.GetGeneration())] = true
+		for _, k := range c.GetKept() {
+			volumes[fmt.Sprintf("c-%s-%d", c.GetId(), k.GetGeneration())] = true
+		}
+		if c.GetState() == clonedv1.CloneState_CLONE_STATE_READY {
+			instances[fmt.Sprintf("c-%s-%d", c.GetId(), c.GetGeneration())] = true
+			ports[int(c.GetEndpoint().GetPort())] = true
 		}
 	}
-	return ids
+	tree, err := clonedv1.NewHostServiceClient(conn).GetTree(ctx, &clonedv1.GetTreeRequest{})
+	if err != nil {
+		return err
+	}
+	snapshots := map[string]bool{}
+	for _, n := range tree.GetNodes() {
+		switch {
+		case n.GetKind() == clonedv1.TreeNode_KIND_SNAPSHOT:
+			snapshots[n.GetId()] = true
+		case n.GetKind() == clonedv1.TreeNode_KIND_CLONE && n.GetDeleted(): // it is only there for what descends from it
+			volumes["c-"+n.GetId()+"-1"] = true // of the tests, none was reset before
+		}
+	}
+	list, err := clonedv1.NewGoldenServiceClient(conn).ListSnapshots(ctx, &clonedv1.ListSnapshotsRequest{})
+	if err != nil {
+		return err
+	}
+	for _, s := range list.GetSnapshots() {
+		if s.GetClone() == "" {
+			volumes["g-"+s.GetId()] = true
+		}
+	}
+	if got, want := e.Volumes(), slices.Sorted(maps.Keys(volumes)); !slices.Equal(got, want) {
+		return fmt.Errorf("volumes %v, records %v", got, want)
+	}
+	if got, want := e.snapshots(), slices.Sorted(maps.Keys(snapshots)); !slices.Equal(got, want) {
+		return fmt.Errorf("snapshots %v, records %v", got, want)
+	}
+	if got, want := e.Instances(), slices.Sorted(maps.Keys(instances)); !slices.Equal(got, want) {
+		return fmt.Errorf("instances %v, records %v", got, want)
+	}
+	if got, want := e.listening(), slices.Sorted(maps.Keys(ports)); !slices.Equal(got, want) {
+		return fmt.Errorf("ports %v, records %v", got, want)
+	}
+	for name := range orphanedMemory(e.t) {
+		if !e.memory[name] {
+			return fmt.Errorf("shared memory %s, which nobody uses", name)
+		}
+	}
+	return nil
+}
+
+// allClones lists all clones, with those deleted ones that can be brought back.
+func allClones(ctx context.Context, api clonedv1.CloneServiceClient) (all []*clonedv1.Clone, err error) {
+	for _, state := range []clonedv1.CloneState{clonedv1.CloneState_CLONE_STATE_UNSPECIFIED, clonedv1.CloneState_CLONE_STATE_DELETING} {
+		req := &clonedv1.ListClonesRequest{Filter: &clonedv1.CloneFilter{State: state}, PageSize: 1000}
+		for {
+			page, err := api.ListClones(ctx, req)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, page.GetClones()...)
+			if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
+				break
+			}
+		}
+	}
+	return all, nil
 }
 
 // orphanedMemory is PostgreSQL's shared memory on the host that no process uses.
@@ -122,7 +160,7 @@ func orphanedMemory(t testing.TB) map[string]bool {
 // Footprint is all that exists outside and in the records, as one text.
 func (e *Env) Footprint() string {
 	e.t.Helper()
-	return fmt.Sprint(e.Volumes(), e.instances(), e.listening(),
+	return fmt.Sprint(e.Volumes(), e.Instances(), e.listening(),
 		strings.Fields(e.Ctl("ls", "-o", "name")), strings.Fields(e.Ctl("golden", "ls", "-o", "name")))
 }
 
@@ -139,7 +177,7 @@ func (e *Env) Volumes() []string {
 	}
 	switch e.Driver {
 	case "zfs":
-		for line := range strings.Lines(e.run("zfs", "list", "-H", "-r", "-o", "name", zparent)) {
+		for line := range strings.Lines(e.run("zfs", "list", "-H", "-r", "-o", "name", e.zparent())) {
 			add(strings.TrimSpace(line))
 		}
 	case "btrfs":
@@ -160,6 +198,43 @@ func (e *Env) Volumes() []string {
 	return names
 }
 
+// snapshots lists the IDs of the installation's snapshots by the filesystem's own
+// tools; for a golden's, that of the golden's volume.
+func (e *Env) snapshots() []string {
+	e.t.Helper()
+	var ids []string
+	add := func(volume, id string) {
+		if golden, ok := strings.CutPrefix(volume, "g-"); ok {
+			id = golden
+		}
+		ids = append(ids, id)
+	}
+	switch e.Driver {
+	case "zfs":
+		for line := range strings.Lines(e.run("zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", e.zparent())) {
+			volume, name, _ := strings.Cut(filepath.Base(strings.TrimSpace(line)), "@")
+			add(volume, strings.TrimPrefix(name, "cloned-"+e.Instance+"-"))
+		}
+	case "btrfs":
+		for line := range strings.Lines(e.run("btrfs", "subvolume", "list", e.poolMount())) {
+			f := strings.Fields(line)
+			if volume, id := filepath.Split(f[len(f)-1]); volumeName.MatchString(filepath.Base(volume)) {
+				add(filepath.Base(volume), id)
+			}
+		}
+	case "dir":
+		entries, err := filepath.Glob(filepath.Join(e.Dir, "state/volumes/*/s/*/*"))
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		for _, path := range entries {
+			add(filepath.Base(filepath.Dir(path)), filepath.Base(path))
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // poolMount is where the daemon mounted its btrfs pool.
 func (e *Env) poolMount() string {
 	e.t.Helper()
@@ -177,8 +252,8 @@ func (e *Env) poolMount() string {
 	return ""
 }
 
-// instances lists the IDs of the installation's instances, tasks included.
-func (e *Env) instances() []string {
+// Instances lists the IDs of the installation's instances, tasks included.
+func (e *Env) Instances() []string {
 	e.t.Helper()
 	var ids []string
 	if e.Runtime == "docker" {
@@ -300,7 +375,7 @@ func (e *Env) DestroyVolume(c Clone) {
 		var argv []string
 		switch e.Driver {
 		case "zfs":
-			argv = []string{"zfs", "destroy", "-f", zparent + "/" + c.VolumeID()}
+			argv = []string{"zfs", "destroy", "-f", e.zparent() + "/" + c.VolumeID()}
 		case "btrfs":
 			argv = []string{"btrfs", "subvolume", "delete", e.volumePath(c)}
 		case "dir":

@@ -10,8 +10,6 @@ import (
 )
 
 const (
-	zpool    = "clonede2e"
-	zparent  = zpool + "/cloned"
 	poolSize = "8G"
 	// smallPool is for tests that fill it.
 	smallPool = "1G"
@@ -25,9 +23,15 @@ func (e *Env) makePool() {
 	}
 	image := filepath.Join(e.Dir, "zpool.img")
 	e.run("truncate", "-s", e.poolSize(), image)
-	e.run("zpool", "create", "-f", "-m", filepath.Join(e.Dir, "z"), zpool, image)
-	e.t.Cleanup(func() { e.run("zpool", "destroy", "-f", zpool) })
+	e.run("zpool", "create", "-f", "-m", filepath.Join(e.Dir, "z"), e.zpool(), image)
+	e.t.Cleanup(func() { e.run("zpool", "destroy", "-f", e.zpool()) })
 }
+
+// zpool is the name of the Env's own ZFS pool, zparent the daemon's part of it.
+// Ports are the Env's own too.
+func (e *Env) zpool() string { return fmt.Sprint("clonede2e-", e.PortFirst) }
+
+func (e *Env) zparent() string { return e.zpool() + "/cloned" }
 
 func (e *Env) poolSize() string {
 	if e.extra == "pool=small" {
@@ -71,7 +75,7 @@ clones:
 undo: {for: %[12]s}
 reconcile_interval: 2s
 log: {level: debug, format: json}
-`, e.Dir, e.Socket, metrics, e.Driver, zparent, e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor, undo, dockerHost)
+`, e.Dir, e.Socket, metrics, e.Driver, e.zparent(), e.poolSize(), e.Runtime, e.PortFirst, e.PortLast, maxClones, floor, undo, dockerHost)
 	if err := os.WriteFile(e.ConfigFile(), []byte(config), 0o644); err != nil {
 		e.t.Fatal(err)
 	}
@@ -135,7 +139,7 @@ func (e *Env) force() {
 	if e.Instance == "" {
 		return
 	}
-	for _, id := range e.instances() {
+	for _, id := range e.Instances() {
 		if e.Runtime == "docker" {
 			e.run("docker", "rm", "-f", "cloned-"+e.Instance+"-"+id)
 		}

@@ -16,7 +16,7 @@ import (
 // after some work than before it has been left over.
 func (e *Env) Remains() map[string][]string {
 	e.t.Helper()
-	remains := map[string][]string{"volumes": e.Volumes(), "instances": e.instances(), "files": e.files(), "mounts": e.mounts()}
+	remains := map[string][]string{"volumes": e.Volumes(), "instances": e.Instances(), "files": e.files(), "mounts": e.mounts()}
 	for _, port := range e.listening() {
 		remains["ports"] = append(remains["ports"], strconv.Itoa(port))
 	}
