@@ -70,18 +70,18 @@ func TestPullAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	var header string
-	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/images/create") {
 			header = r.Header.Get(registry.AuthHeader)
 		}
 	}))
-	defer engine.Close()
-	api, err := client.NewClientWithOpts(client.WithHost("tcp://"+engine.Listener.Addr().String()), client.WithVersion("1.41"))
+	defer server.Close()
+	api, err := client.NewClientWithOpts(client.WithHost("tcp://"+server.Listener.Addr().String()), client.WithVersion("1.41"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer api.Close()
-	r := &Runtime{api: api}
+	r := &Runtime{api: engine{api}}
 	if err := r.pull(context.Background(), "registry.example/pg:15"); err != nil {
 		t.Fatal(err)
 	}
