@@ -129,5 +129,5 @@ func (e Engine) Checkpoint(_ context.Context, t database.Target) error {
 }
 
 func (e Engine) ConnectionURL(t database.Target) string {
-	return fmt.Sprintf("fake://%s:%s@%s:%d/%s", t.Role, t.Password, t.Addr, t.Port, t.Database)
+	return fmt.Sprintf("fake://%s:%s@%s:%d/%s", t.Role, t.Password.Reveal(), t.Addr, t.Port, t.Database)
 }
