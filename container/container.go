@@ -187,12 +187,19 @@ type Runtime interface {
 	// Teardown removes what Setup made. While instances or tasks are left it
 	// removes nothing and returns errs.Precondition.
 	Teardown(ctx context.Context) error
+	// CheckSetup returns nil if what Setup makes is in place, else what is not
+	// (ReasonNotIsolated where a connection could leave an instance). It looks,
+	// and mends nothing.
+	CheckSetup(ctx context.Context) error
 	// Check returns nil if the backend answers, else why not.
 	Check(ctx context.Context) error
 
 	// EnsureImage sees to it that the image is there, by pulling it if need be,
 	// and returns its immutable identity.
 	EnsureImage(ctx context.Context, image string) (id string, err error)
+	// FindImage returns the image's immutable identity if it is there;
+	// errs.Precondition (ReasonImageMissing) if it is not. It pulls nothing.
+	FindImage(ctx context.Context, image string) (id string, err error)
 	// DefaultUser is who owns the data in volumes filled from nothing.
 	DefaultUser() User
 	// VolumePath is where a process sees a volume that is at the host path.

@@ -1,6 +1,7 @@
 package containertest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -23,6 +24,9 @@ func (s suite) basics(t *testing.T) {
 	for range 2 {
 		if err := s.rt.Setup(t.Context()); err != nil {
 			t.Errorf("Setup again: %v", err)
+		}
+		if err := s.rt.CheckSetup(t.Context()); err != nil {
+			t.Errorf("CheckSetup: %v", err)
 		}
 	}
 }
@@ -64,9 +68,14 @@ func (s suite) image(t *testing.T) {
 	if err != nil || again != first {
 		t.Errorf("EnsureImage of %q: %q, %v", first, again, err)
 	}
-	_, err = s.rt.EnsureImage(t.Context(), s.AbsentImage)
-	if e := wantError(t, err, errs.Precondition, container.ReasonImageMissing, s.AbsentImage); e.Hint == "" {
-		t.Error("no hint how to get the image")
+	if found, err := s.rt.FindImage(t.Context(), s.Image); err != nil || found != first {
+		t.Errorf("FindImage: %q, %v, want %q", found, err, first)
+	}
+	for _, look := range []func(context.Context, string) (string, error){s.rt.EnsureImage, s.rt.FindImage} {
+		_, err = look(t.Context(), s.AbsentImage)
+		if e := wantError(t, err, errs.Precondition, container.ReasonImageMissing, s.AbsentImage); e.Hint == "" {
+			t.Error("no hint how to get the image")
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package docker_test
 import (
 	"context"
 	"crypto/rand"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/container/containertest"
 	"github.com/cloned-db/cloned/container/docker"
+	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/internal/need"
 )
 
@@ -49,4 +51,51 @@ func TestConformance(t *testing.T) {
 		Open: opener(installation), OpenOther: opener("x" + installation),
 		Image: image, AbsentImage: "localhost:1/no/such/image:1",
 	})
+}
+
+// TestCheckSetup takes away what Setup makes: it is told, and not mended.
+func TestCheckSetup(t *testing.T) {
+	need.Root(t)
+	need.Docker(t)
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("needs nft to damage the rules")
+	}
+	installation := strings.ToLower(rand.Text()[:8])
+	rt, err := opener(installation)()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if err := rt.Teardown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	check := func(reason string) {
+		t.Helper()
+		for range 2 { // a look that mended it would be satisfied the second time
+			if err := rt.CheckSetup(t.Context()); errs.As(err).Reason != reason || errs.As(err).Hint == "" {
+				t.Fatalf("CheckSetup: %v, want %s", err, reason)
+			}
+		}
+	}
+	whole := func() {
+		t.Helper()
+		if err := rt.Setup(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := rt.CheckSetup(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(container.ReasonNotIsolated)
+	whole()
+	must(t, "docker", "network", "rm", "cloned-"+installation)
+	check("NO_NETWORK")
+	whole()
+	must(t, "nft", "flush", "chain", "inet", "cloned-"+installation, "forward")
+	check(container.ReasonNotIsolated)
 }

@@ -12,6 +12,7 @@ import (
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 
+	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
 )
 
@@ -33,6 +34,16 @@ func (r *Runtime) EnsureImage(ctx context.Context, ref string) (id string, err e
 	id, err = r.inspectImage(ctx, ref)
 	if cerrdefs.IsNotFound(err) {
 		return "", imageMissing(ref, err)
+	}
+	return id, classify("image "+ref, err)
+}
+
+// FindImage implements container.Runtime.
+func (r *Runtime) FindImage(ctx context.Context, ref string) (id string, err error) {
+	id, err = r.inspectImage(ctx, ref)
+	if cerrdefs.IsNotFound(err) {
+		return "", errs.New(errs.Precondition, container.ReasonImageMissing, "image %q is not on this host", ref).
+			WithHint("docker pull or docker load it")
 	}
 	return id, classify("image "+ref, err)
 }

@@ -35,18 +35,44 @@ func (r *Runtime) setUp(ctx context.Context) error {
 	if err := r.fence.ensure(); err != nil {
 		return err
 	}
-	if err := r.ensureNetwork(ctx); err != nil {
-		return err
+	err := r.checkNetwork(ctx)
+	if cerrdefs.IsNotFound(err) {
+		err = r.createNetwork(ctx)
 	}
-	up, err := r.fence.concerns()
 	if err != nil {
 		return err
 	}
-	if !up {
-		return errs.New(errs.Precondition, container.ReasonNotIsolated, "the bridge %s of the clones' network is not seen here, so the Docker Engine runs in another network namespace (rootless, in a virtual machine, or on another host), where cloned can't keep clones from connecting to production", r.fence.bridge).
-			WithHint("use an engine that runs as root on this host, or runtime: process")
+	return r.checkBridge()
+}
+
+// CheckSetup implements container.Runtime.
+func (r *Runtime) CheckSetup(ctx context.Context) error {
+	whole, err := r.fence.whole()
+	if err == nil && !whole {
+		err = errs.New(errs.Precondition, container.ReasonNotIsolated, "the packet filter's rules, without which clones could connect to production, are not in place").
+			WithHint("they are set at the next reconciliation; see what flushes nftables")
 	}
-	return nil
+	if err == nil {
+		err = r.checkNetwork(ctx)
+	}
+	if cerrdefs.IsNotFound(err) {
+		return errs.New(errs.Precondition, "NO_NETWORK", "the clones' network %s is not there", r.networkName()).
+			WithHint("it is made at the next reconciliation; see who removes it")
+	}
+	if err != nil {
+		return err
+	}
+	return r.checkBridge()
+}
+
+// checkBridge returns nil if the rules concern the clones' network.
+func (r *Runtime) checkBridge() error {
+	up, err := r.fence.concerns()
+	if err != nil || up {
+		return err
+	}
+	return errs.New(errs.Precondition, container.ReasonNotIsolated, "the bridge %s of the clones' network is not seen here, so the Docker Engine runs in another network namespace (rootless, in a virtual machine, or on another host), where cloned can't keep clones from connecting to production", r.fence.bridge).
+		WithHint("use an engine that runs as root on this host, or runtime: process")
 }
 
 // guard returns nil only if what keeps instances harmless is in place. It is
@@ -63,10 +89,12 @@ func (r *Runtime) guard(ctx context.Context) error {
 	return r.Setup(ctx)
 }
 
-func (r *Runtime) ensureNetwork(ctx context.Context) error {
+// checkNetwork returns nil if the network is there and is ours. That it is absent
+// is the Engine's own error.
+func (r *Runtime) checkNetwork(ctx context.Context) error {
 	found, err := r.network(ctx)
 	if cerrdefs.IsNotFound(err) {
-		return r.createNetwork(ctx)
+		return err
 	}
 	if err != nil {
 		return classify("network "+r.networkName(), err)

@@ -15,7 +15,12 @@ const system = "/usr/local/bin:/usr/bin:/bin"
 
 // EnsureImage implements container.Runtime: an image is a directory of
 // programs, and its path is the only identity that it has.
-func (r *Runtime) EnsureImage(_ context.Context, image string) (id string, err error) {
+func (r *Runtime) EnsureImage(ctx context.Context, image string) (id string, err error) {
+	return r.FindImage(ctx, image)
+}
+
+// FindImage implements container.Runtime.
+func (r *Runtime) FindImage(_ context.Context, image string) (id string, err error) {
 	if info, err := os.Stat(image); err != nil || !info.IsDir() || !filepath.IsAbs(image) {
 		return "", errs.New(errs.Precondition, container.ReasonImageMissing, "image %q: not an absolute path of a directory of programs on this host", image).
 			WithHint("without Docker an image is a directory such as /usr/lib/postgresql/15/bin: install that version")

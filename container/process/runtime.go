@@ -102,6 +102,9 @@ func (r *Runtime) Capabilities() container.Capabilities { return container.Capab
 // Setup implements container.Runtime: it keeps logs bounded.
 func (r *Runtime) Setup(context.Context) error { return r.boundLogs() }
 
+// CheckSetup implements container.Runtime: processes share nothing.
+func (r *Runtime) CheckSetup(context.Context) error { return nil }
+
 // Teardown implements container.Runtime.
 func (r *Runtime) Teardown(context.Context) error {
 	ids, err := r.ids()

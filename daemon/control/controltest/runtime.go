@@ -25,6 +25,10 @@ func (r Runtime) Setup(context.Context) error {
 	return r.effect("runtime.Setup", "", func(*World) error { return nil })
 }
 
+func (r Runtime) CheckSetup(context.Context) error {
+	return r.call("runtime.CheckSetup", "", func(*World) error { return nil })
+}
+
 func (r Runtime) Teardown(context.Context) error { return nil }
 
 func (r Runtime) Check(context.Context) error {
@@ -33,6 +37,10 @@ func (r Runtime) Check(context.Context) error {
 
 func (r Runtime) EnsureImage(_ context.Context, image string) (id string, err error) {
 	return "id-of-" + image, r.effect("runtime.EnsureImage", image, func(*World) error { return nil })
+}
+
+func (r Runtime) FindImage(_ context.Context, image string) (id string, err error) {
+	return image, r.call("runtime.FindImage", image, func(*World) error { return nil })
 }
 
 func (r Runtime) DefaultUser() container.User { return container.User{UID: 999, GID: 999} }
