@@ -27,13 +27,14 @@ const version = 2
 // Buckets. Each holds records by their key: 4 bytes of CRC-32C (big endian),
 // then JSON. Events are keyed by revision, 8 bytes big endian.
 const (
-	bucketMeta      = "meta" // "version" and "revision", in decimal; "counts" and "clock", sealed
+	bucketMeta      = "meta" // "version" and "revision", in decimal; "counts", "clock" and "restored", sealed
 	bucketGoldens   = "goldens"
 	bucketSnapshots = "snapshots"
 	bucketClones    = "clones"
 	bucketEvents    = "events"
 	bucketTokens    = "tokens"
 	keyClock        = "clock"
+	keyRestored     = "restored" // see View.Restored
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -275,6 +276,11 @@ func load(db *bbolt.DB) (*View, error) {
 		if sealed := meta.Get([]byte(keyClock)); sealed != nil {
 			if err := unseal(sealed, &v.clock); err != nil {
 				return fmt.Errorf("clock: %w", err)
+			}
+		}
+		if sealed := meta.Get([]byte(keyRestored)); sealed != nil {
+			if err := unseal(sealed, &v.restored); err != nil {
+				return fmt.Errorf("restored: %w", err)
 			}
 		}
 		err := errors.Join(

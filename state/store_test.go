@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -268,7 +269,8 @@ func TestNewerVersion(t *testing.T) {
 	}
 	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte("99")) })
 	_, err := state.Open(path, state.Options{})
-	if e := errs.As(err); e.Kind != errs.Precondition || e.Reason != "STATE_NEWER" {
+	if e := errs.As(err); e.Kind != errs.Precondition || e.Reason != "STATE_NEWER" ||
+		!strings.Contains(e.Message, "version 2") || !strings.Contains(e.Message, "up to 1") || !strings.Contains(e.Hint, "newer cloned") {
 		t.Errorf("open: %v", err)
 	}
 }
@@ -349,5 +351,44 @@ func BenchmarkUpdate(b *testing.B) {
 				put(b, s, c)
 			}
 		})
+	}
+}
+
+// TestCopy copies a state while it changes: each copy opens, and holds the changes
+// up to some moment.
+func TestCopy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, filepath.Join(dir, "state.db"))
+	done := make(chan struct{})
+	t.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		for i := range 200 {
+			put(t, s, &state.Clone{ID: fmt.Sprint("id", i), Name: fmt.Sprint("name", i), State: state.CloneReady})
+		}
+	}()
+	for i, last := 0, false; !last; i++ {
+		select {
+		case <-done:
+			last = true
+		default:
+		}
+		before := s.View().CloneCount()
+		raw, err := s.Copy()
+		after := s.View().CloneCount()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, fmt.Sprint("copy", i))
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(state.Check(path), s.Check()); err != nil {
+			t.Fatal(err)
+		}
+		if n := open(t, path).View().CloneCount(); n < before || n > after+1 {
+			t.Fatalf("the copy has %d clones; there were %d before and %d after", n, before, after)
+		}
 	}
 }

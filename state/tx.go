@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/cloned-db/cloned/errs"
 )
@@ -29,6 +30,17 @@ type write struct {
 func (t *Tx) PutClock(c Clock) {
 	t.clock = c
 	t.put(bucketMeta, []byte(keyClock), c)
+}
+
+// SetRestored writes when a backup was put back; zero for no longer.
+func (t *Tx) SetRestored(at time.Time) {
+	t.revision++
+	t.restored = at
+	if at.IsZero() {
+		t.drop(bucketMeta, []byte(keyRestored))
+		return
+	}
+	t.put(bucketMeta, []byte(keyRestored), at)
 }
 
 // PutGolden writes a golden.

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidwall/btree"
 )
@@ -13,6 +14,7 @@ import (
 // nobody. What it returns is the reader's own.
 type View struct {
 	revision  uint64
+	restored  time.Time
 	goldens   *btree.Map[string, Golden]
 	snapshots *btree.Map[string, Snapshot]
 	newest    *btree.Map[string, string] // golden's name to the ID of its newest ready snapshot
@@ -43,9 +45,9 @@ func newView() *View {
 // in proportion to the content. Only the store's writer calls it.
 func (v *View) fork() View {
 	return View{
-		revision: v.revision,
-		goldens:  v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(), states: v.states.Copy(),
-		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(), shares: v.shares.Copy(), clock: v.clock,
+		revision: v.revision, restored: v.restored, clock: v.clock,
+		goldens: v.goldens.Copy(), snapshots: v.snapshots.Copy(), newest: v.newest.Copy(), states: v.states.Copy(),
+		clones: v.clones.Copy(), names: v.names.Copy(), events: v.events.Copy(), tokens: v.tokens.Copy(), shares: v.shares.Copy(),
 	}
 }
 
@@ -54,6 +56,10 @@ func (v *View) Revision() uint64 { return v.revision }
 
 // Clock returns what was last noted of the host's clock.
 func (v *View) Clock() Clock { return v.clock }
+
+// Restored is when a backup was put back that may lack what was made after it;
+// zero once nothing is there that it does not know of.
+func (v *View) Restored() time.Time { return v.restored }
 
 // Golden returns the golden of the name.
 func (v *View) Golden(name string) (Golden, bool) {
