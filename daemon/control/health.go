@@ -22,6 +22,7 @@ type health struct {
 	isSetUp   bool  // the runtime's surroundings were whole when last looked at
 	err       error // of the last pass
 	last      time.Time
+	seen      uint64 // the state's revision before the last pass observed
 	orphans   int
 	alarm     bool   // there were too many orphans to sweep
 	pool      string // what is wrong with the pool

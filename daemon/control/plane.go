@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/cloned-db/cloned/database"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/state"
@@ -45,6 +47,11 @@ type Plane struct {
 	// paths has where volumes of clones are, by name: as long as one is there it
 	// stays where it is.
 	paths sync.Map // string → string
+
+	// sweeping is held while orphans are removed: two at once would call for one ID.
+	sweeping sync.Mutex
+	// looks are those of CheckHealth that are under way.
+	looks singleflight.Group
 
 	// Only a pass uses these.
 	trimmed   time.Time // when what is kept was last looked at

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
 	"github.com/cloned-db/cloned/state"
 	"github.com/cloned-db/cloned/storage"
@@ -139,19 +140,40 @@ func (p *Plane) lookAround(ctx context.Context) (Observed, error) {
 	if err := p.setUp(ctx, true); err != nil {
 		return Observed{}, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
 	}
-	view := p.store.View()
-	observed := Observed{Since: view.Revision()}
-	var err error
-	if observed.Inventory, err = p.cfg.Driver.List(ctx, foreignDatasets(view)); err != nil {
-		return Observed{}, fmt.Errorf("storage %s: %w", p.cfg.Driver.Name(), err)
-	}
-	if observed.Instances, err = p.cfg.Runtime.List(ctx); err != nil {
-		return Observed{}, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
+	observed, err := p.list(ctx)
+	if err != nil {
+		return Observed{}, err
 	}
 	if _, err = p.space.refresh(ctx); err != nil {
 		return Observed{}, fmt.Errorf("storage %s: %w", p.cfg.Driver.Name(), err)
 	}
 	return observed, nil
+}
+
+// list looks at everything and changes nothing.
+func (p *Plane) list(ctx context.Context) (observed Observed, err error) {
+	observed.Since = p.store.View().Revision()
+	if observed.Inventory, err = p.listVolumes(ctx); err != nil {
+		return Observed{}, err
+	}
+	observed.Instances, err = p.listInstances(ctx)
+	return observed, err
+}
+
+func (p *Plane) listVolumes(ctx context.Context) (storage.Inventory, error) {
+	inventory, err := p.cfg.Driver.List(ctx, foreignDatasets(p.store.View()))
+	if err != nil {
+		return storage.Inventory{}, fmt.Errorf("storage %s: %w", p.cfg.Driver.Name(), err)
+	}
+	return inventory, nil
+}
+
+func (p *Plane) listInstances(ctx context.Context) ([]container.Instance, error) {
+	instances, err := p.cfg.Runtime.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("runtime %s: %w", p.cfg.Runtime.Name(), err)
+	}
+	return instances, nil
 }
 
 // foreignDatasets are those in which snapshots of ours may be.
@@ -212,54 +234,6 @@ func missing(o Observed) error {
 		WithHint("put the state file back, or start with --adopt to rebuild what can be rebuilt")
 }
 
-// sweep removes orphans that were orphans in the pass before too. If there are
-// more than a few, it removes none: that many point to a fault in the records.
-func (p *Plane) sweep(ctx context.Context, orphans []Orphan, suspects map[Orphan]bool) (alarm bool) {
-	var sure []Orphan
-	for _, o := range orphans {
-		if suspects[o] {
-			sure = append(sure, o)
-		}
-	}
-	if len(sure) > p.cfg.SweepLimit {
-		p.log.Error("too many orphans: none is swept", "orphans", len(sure), "limit", p.cfg.SweepLimit, "first", sure[0].String())
-		return true
-	}
-	for _, o := range sure {
-		kind, err := p.sweepOne(ctx, o)
-		p.metrics.Action(string(kind), result(err))
-		if err != nil {
-			p.log.Warn("orphan stays", "orphan", o.String(), "error", err)
-		} else {
-			p.log.Warn("orphan swept", "orphan", o.String())
-		}
-	}
-	return false
-}
-
-func (p *Plane) sweepOne(ctx context.Context, o Orphan) (Kind, error) {
-	switch {
-	case o.Instance != "":
-		return SweepInstance, p.step(stepRemove, func() error { return p.cfg.Runtime.Remove(ctx, o.Instance) })
-	case o.Volume != "":
-		return SweepVolume, p.step(stepDestroyVolume, func() error { return p.cfg.Driver.Destroy(ctx, o.Volume) })
-	default:
-		return SweepSnapshot, p.step(stepDestroySnapshot, func() error { return p.cfg.Driver.DestroySnapshot(ctx, o.Snapshot) })
-	}
-}
-
-// String names the orphan for people.
-func (o Orphan) String() string {
-	switch {
-	case o.Instance != "":
-		return "instance " + o.Instance
-	case o.Volume != "":
-		return "volume " + o.Volume
-	default:
-		return "snapshot " + o.Snapshot.Source.Volume + o.Snapshot.Source.Foreign + "@" + o.Snapshot.ID
-	}
-}
-
 func (p *Plane) noteFailure(err error) {
 	p.health.mu.Lock()
 	defer p.health.mu.Unlock()
@@ -286,22 +260,7 @@ func (p *Plane) noteSuccess(pool string, want Want, observed Observed, orphans i
 	p.health.mu.Lock()
 	defer p.health.mu.Unlock()
 	h := &p.health
-	h.observed, h.err, h.last = true, nil, p.now()
+	h.observed, h.err, h.last, h.seen = true, nil, p.now(), observed.Since
 	h.orphans, h.alarm, h.pool = orphans, alarm, pool
 	h.strangers, h.lost = strangers(want, observed), lostSnapshots(want, observed)
-}
-
-// lostSnapshots names ready snapshots whose volume has vanished.
-func lostSnapshots(want Want, observed Observed) []string {
-	there := map[storage.SnapshotRef]bool{}
-	for _, s := range observed.Inventory.Snapshots {
-		there[s.Ref] = true
-	}
-	var out []string
-	for _, s := range want.Snapshots {
-		if s.State == state.SnapshotReady && s.Revision <= observed.Since && !there[refOf(s)] {
-			out = append(out, s.ID)
-		}
-	}
-	return out
 }

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/cloned-db/cloned/state"
 )
@@ -28,39 +27,23 @@ func (p *Plane) Status(ctx context.Context) Status {
 			s.Snapshots++
 		}
 	}
+	facts := p.hostFacts()
 	var recent bool
 	if s.Space, recent = p.space.sample(); !recent {
 		if space, err := p.space.refresh(ctx); err == nil {
 			s.Space = space
 		} else {
-			s.Degraded = append(s.Degraded, fmt.Sprintf("storage %s does not tell its space: %v", s.Driver, err))
+			facts.spaceErr = err
 		}
 	}
-	p.addDegraded(&s)
-	return s
-}
-
-// addDegraded fills in what the passes found.
-func (p *Plane) addDegraded(s *Status) {
+	facts.space = s.Space
+	for _, f := range facts.findings() {
+		s.Degraded = append(s.Degraded, f.Message)
+	}
 	p.health.mu.Lock()
 	defer p.health.mu.Unlock()
-	h := &p.health
-	s.Orphans, s.LastReconcile = h.orphans, h.last
-	add := func(is bool, format string, args ...any) {
-		if is {
-			s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...))
-		}
-	}
-	add(!s.Thin, "storage %s copies: a clone takes time and space in proportion to its data", s.Driver)
-	// Whether the network is fenced off is found out by the first pass.
-	add(!s.Isolated && !h.last.IsZero(), "runtime %s does not keep clones from reaching the network", s.Runtime)
-	add(!s.Limits.Limits, "runtime %s does not enforce limits of memory, CPU and processes", s.Runtime)
-	add(s.Space.Total > 0 && s.Space.Free < s.FloorBytes, "the pool has %s free, less than the floor of %s: nothing can be created", mib(s.Space.Free), mib(s.FloorBytes))
-	add(h.pool != "", "the pool of storage %s is not well: %s", s.Driver, h.pool)
-	add(h.err != nil, "the last reconciliation failed: %v", h.err)
-	add(h.alarm, "%d orphans are more than a pass may sweep: none was; see the log for what they are", h.orphans)
-	add(len(h.strangers) > 0, "with this installation's mark but unknown to its state: %s (was an old state put back?)", strings.Join(h.strangers, ", "))
-	add(len(h.lost) > 0, "snapshots whose volume has vanished: %s", strings.Join(h.lost, ", "))
+	s.Orphans, s.LastReconcile = p.health.orphans, p.health.last
+	return s
 }
 
 // mib writes bytes for people.

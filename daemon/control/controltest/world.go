@@ -221,13 +221,35 @@ func (w *World) Restart() {
 	}
 }
 
-// Take removes an instance, and its volume if withVolume, behind the daemon's back.
-func (w *World) Take(id string, withVolume bool) {
+// Take removes an instance, and its volume if withVolume, behind the daemon's
+// back. putBack puts the volume back.
+func (w *World) Take(id string, withVolume bool) (putBack func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.instances, id)
+	v := w.volumes[id]
 	if withVolume {
 		delete(w.volumes, id)
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.volumes[id] = v
+	}
+}
+
+// TakeSnapshot removes a golden's snapshot behind the daemon's back, until it is
+// put back.
+func (w *World) TakeSnapshot(id string) (putBack func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ref := storage.SnapshotRef{Source: storage.Own("g-" + id), ID: "ready"}
+	content := w.snapshots[ref]
+	delete(w.snapshots, ref)
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.snapshots[ref] = content
 	}
 }
 
