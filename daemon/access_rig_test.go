@@ -62,7 +62,7 @@ func newAccessRig(t *testing.T) *accessRig {
 	})
 	who := own()
 	who.Tokens = r.tokens
-	r.server, r.addr = serveOn(t, r.log, who, func(s *server) { s.register(r.plane, r.tokens, r.log.logger()) })
+	r.server, r.addr = serveOn(t, r.log, who, func(s *server) { s.register(r.plane, r.plane.CheckHealth, r.tokens, r.log.logger()) })
 	return r
 }
 

@@ -217,7 +217,7 @@ func (d *Daemon) openAPI(ctx context.Context) error {
 	if d.server, err = newServer(d.log, gate{who, newLimits(d.cfg.Limits), d.audit}, transport, alive); err != nil {
 		return err
 	}
-	d.server.register(d.plane, tokens, d.log)
+	d.server.register(d.plane, d.checkHealth, tokens, d.log)
 	d.listeners, err = listenAll(ctx, d.cfg.Listen, rights)
 	for _, l := range d.listeners {
 		d.closers = append(d.closers, ignoreClosed(l.Close))

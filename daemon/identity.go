@@ -25,6 +25,9 @@ const (
 	dirAudit         = "audit"
 )
 
+// reasonRunning: another daemon has the state directory.
+const reasonRunning = "ALREADY_RUNNING"
+
 // keyBytes is the length of the key that clones' passwords are derived from.
 const keyBytes = 32
 
@@ -72,7 +75,7 @@ func lockStateDir(dir string) (unlock func() error, err error) {
 			WithHint("run cloned as a user that may write there, or set state_dir")
 	}
 	if !held {
-		return nil, errs.New(errs.Precondition, "ALREADY_RUNNING", "another cloned runs on the state directory %s", dir).
+		return nil, errs.New(errs.Precondition, reasonRunning, "another cloned runs on the state directory %s", dir).
 			WithHint("stop it first, or give this one a state_dir of its own")
 	}
 	return lock.Close, nil

@@ -38,7 +38,7 @@ func TestImports(t *testing.T) {
 		"daemon/audit":      {"errs"},
 		"daemon/auth":       {"errs", "internal", "state", "daemon/control"},
 		"daemon/control":    {"errs", "internal", "state", "storage", "container", "database"},
-		"daemon/cloned":     {"daemon", "errs", "internal"},
+		"daemon/cloned":     {"daemon", "errs", "internal", "client"},
 		"client":            {"client", "errs", "proto", "internal"},
 		"internal":          {"errs", "internal"},
 	}

@@ -353,7 +353,7 @@ func TestServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.register(nil, nil, nil)
+	s.register(nil, nil, nil, nil)
 	var names []string
 	for name := range s.grpc.GetServiceInfo() {
 		names = append(names, name)

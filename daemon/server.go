@@ -70,11 +70,11 @@ func newServer(log *slog.Logger, calls gate, transport auth.Transport, asks keep
 	return s, nil
 }
 
-// register offers the plane, and tokens for it.
-func (s *server) register(plane *control.Plane, tokens *auth.Tokens, log *slog.Logger) {
+// register offers the plane, its health, and tokens for it.
+func (s *server) register(plane *control.Plane, check func(context.Context) control.Health, tokens *auth.Tokens, log *slog.Logger) {
 	clonedv1.RegisterCloneServiceServer(s.grpc, &cloneService{plane: plane, log: log})
 	clonedv1.RegisterGoldenServiceServer(s.grpc, &goldenService{plane: plane})
-	clonedv1.RegisterHostServiceServer(s.grpc, &hostService{plane: plane})
+	clonedv1.RegisterHostServiceServer(s.grpc, &hostService{plane: plane, check: check})
 	clonedv1.RegisterAccessServiceServer(s.grpc, &accessService{tokens: tokens})
 	clonedv1.RegisterAuditServiceServer(s.grpc, &auditService{log: s.audit})
 }

@@ -2,6 +2,11 @@ package daemon
 
 import (
 	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cloned-db/cloned/daemon/control"
 	clonedv1 "github.com/cloned-db/cloned/proto/cloned/v1"
@@ -11,6 +16,8 @@ import (
 type hostService struct {
 	clonedv1.UnimplementedHostServiceServer
 	plane *control.Plane
+	// check is the plane's CheckHealth and what else there is to look at.
+	check func(context.Context) control.Health
 }
 
 func (s *hostService) GetStatus(ctx context.Context, _ *clonedv1.GetStatusRequest) (*clonedv1.GetStatusResponse, error) {
@@ -27,6 +34,65 @@ func (s *hostService) GetTree(ctx context.Context, req *clonedv1.GetTreeRequest)
 		resp.Nodes = append(resp.Nodes, nodeToProto(n))
 	}
 	return resp, nil
+}
+
+func (s *hostService) CheckHealth(ctx context.Context, _ *clonedv1.CheckHealthRequest) (*clonedv1.CheckHealthResponse, error) {
+	began := time.Now()
+	h := s.check(ctx)
+	resp := &clonedv1.CheckHealthResponse{Checks: h.Checks}
+	for _, f := range h.Findings {
+		severity := clonedv1.Finding_SEVERITY_WARNING
+		if f.Severity == control.Fault {
+			severity = clonedv1.Finding_SEVERITY_ERROR
+		}
+		resp.Findings = append(resp.Findings, &clonedv1.Finding{Severity: severity, Check: f.Check, Message: f.Message, Remedy: f.Remedy})
+	}
+	resp.Took = durationpb.New(time.Since(began))
+	return resp, nil
+}
+
+func (s *hostService) ListOrphans(ctx context.Context, _ *clonedv1.ListOrphansRequest) (*clonedv1.ListOrphansResponse, error) {
+	orphans, err := s.plane.ListOrphans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp := &clonedv1.ListOrphansResponse{}
+	for _, o := range orphans {
+		msg := &clonedv1.Orphan{Name: o.Name, Reason: o.Reason, CreateTime: optionalTime(o.Created)}
+		if o.UniqueBytes >= 0 {
+			msg.UniqueBytes = &o.UniqueBytes
+		}
+		resp.Orphans = append(resp.Orphans, msg)
+	}
+	return resp, nil
+}
+
+func (s *hostService) SweepOrphans(ctx context.Context, req *clonedv1.SweepOrphansRequest) (*clonedv1.SweepOrphansResponse, error) {
+	swept, left, err := s.plane.SweepOrphans(ctx, req.GetNames())
+	if err != nil {
+		return nil, err
+	}
+	resp := &clonedv1.SweepOrphansResponse{Swept: swept}
+	for _, l := range left {
+		resp.Left = append(resp.Left, &clonedv1.OrphanLeft{Name: l.Name, Reason: l.Why})
+	}
+	return resp, nil
+}
+
+// backupChunk is well below what a gRPC message may hold.
+const backupChunk = 1 << 20
+
+func (s *hostService) BackupState(_ *clonedv1.BackupStateRequest, stream grpc.ServerStreamingServer[clonedv1.BackupStateResponse]) error {
+	data, err := s.plane.CopyState()
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(data, backupChunk) {
+		if err := stream.Send(&clonedv1.BackupStateResponse{Data: chunk}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var nodeKinds = map[control.NodeKind]clonedv1.TreeNode_Kind{

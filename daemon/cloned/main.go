@@ -82,13 +82,18 @@ Exit codes: 0 success; 1 failure; 2 wrong command line or configuration.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&o.config, "config", "", "configuration file (default: see `cloned check`; scripts/cloned.yaml shows every key)")
 	root.Flags().BoolVar(&o.adopt, "adopt", false, adoptUsage)
-	root.AddCommand(newServe(&o), newCheck(&o), newTeardown(&o), newPKI(), newVersion())
+	root.AddCommand(newServe(&o), newCheck(&o), newTeardown(&o), newState(&o), newPKI(), newVersion())
 	return root
 }
 
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return usageError{err}
+func noArgs(cmd *cobra.Command, args []string) error { return wrong(cobra.NoArgs)(cmd, args) }
+
+// wrong makes what the check refuses a wrong command line.
+func wrong(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
 	}
-	return nil
 }

@@ -64,6 +64,12 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"nonsense"}, 2, "", "unknown command"},
 		{[]string{"check", "nonsense"}, 2, "", "unknown command"},
 		{[]string{"teardown", "--config", good}, 0, "", ""},
+		{[]string{"state", "--help"}, 0, "backup", ""},
+		{[]string{"state", "nonsense"}, 2, "", "unknown command"},
+		{[]string{"state", "backup", "--config", good}, 2, "", "accepts 1 arg"},
+		{[]string{"state", "backup", dir + "/b", "--config", good}, 1, "", "there is no state of cloned in"},
+		{[]string{"state", "check", "--config", good}, 1, "", "there is no state of cloned in"},
+		{[]string{"state", "restore", dir + "/none", "--config", good}, 2, "", "there is no file"},
 	} {
 		code, out, err := cloned(t, c.args...)
 		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(err, c.err) || (err == "") != (c.code == 0) {
@@ -99,12 +105,30 @@ func TestServe(t *testing.T) {
 				} else if err := c.Close(); err != nil {
 					t.Error(err)
 				}
-				cancel()
+				go func() { // the daemon logs meanwhile
+					defer cancel()
+					backUp(t, config, filepath.Join(dir, "backup.tar"))
+				}()
 			}
 		}
 		if code := <-done; code != 0 || !strings.Contains(last, `"msg":"stopped"`) {
 			t.Errorf("%v: exit %d, last line %s", args, code, last)
 		}
 		cancel()
+	}
+}
+
+// backUp backs up the state of a daemon that runs, and finds that it can't be
+// replaced meanwhile.
+func backUp(t *testing.T, config, file string) {
+	for _, args := range [][]string{{"backup", file}, {"check"}, {"check", file}} {
+		code, out, err := cloned(t, append([]string{"state", "--config", config}, args...)...)
+		if code != 0 || !strings.Contains(out, "0 goldens") || err != "" {
+			t.Errorf("%v: exit %d\n%s%s", args, code, out, err)
+		}
+	}
+	code, _, err := cloned(t, "state", "restore", "--force", "--config", config, file)
+	if code != 1 || !strings.Contains(err, "another cloned runs") {
+		t.Errorf("restore: exit %d\n%s", code, err)
 	}
 }

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cloned-db/cloned/container"
@@ -60,7 +59,7 @@ func (p *Plane) CheckHealth(ctx context.Context) Health {
 			check.do(&report{check: check.name, into: &h.Findings})
 		}
 	}
-	slices.SortStableFunc(h.Findings, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+	h.Findings = WorstFirst(h.Findings)
 	return h
 }
 

@@ -207,7 +207,7 @@ func (r *rig) again(name string) {
 	r.t.Helper()
 	r.restart()
 	r.eventually("running", func() error {
-		_, err := r.world.Read(r.get(name).Port, r.plane.Endpoint(r.get(name)).Password)
+		_, err := r.world.Read(r.get(name).Port, r.plane.Endpoint(r.ctx(), r.get(name)).Password)
 		return err
 	})
 	r.eventuallyState(name, state.CloneReady)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,12 @@ type Finding struct {
 	Message  string
 	// Remedy is what would mend it: a command, or what to look at.
 	Remedy string
+}
+
+// WorstFirst sorts findings.
+func WorstFirst(list []Finding) []Finding {
+	slices.SortStableFunc(list, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+	return list
 }
 
 // hintOf is the error's own remedy, if it has one.

@@ -108,12 +108,11 @@ func (p *Plane) seeOrphans(ctx context.Context) (Observed, Want, error) {
 	if err != nil {
 		return Observed{}, Want{}, err
 	}
-	if p.store.View().Revision() == 0 {
-		if err := missing(observed); err != nil {
-			return Observed{}, Want{}, err
-		}
+	want := p.want()
+	if len(want.Clones)+len(want.Snapshots)+len(want.Live)+len(p.store.View().Goldens()) == 0 {
+		err = missing(observed) // to it all there is would be an orphan
 	}
-	return observed, p.want(), nil
+	return observed, want, err
 }
 
 // reason says which record an orphan lacks.

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -122,6 +123,20 @@ func TestSweepNeedsSight(t *testing.T) {
 		t.Errorf("there was %v, and is %v", before, after)
 	}
 	r.must(r.store.Close())
+
+	// A state that has held something, and has no records now.
+	s, err := state.Open(r.path, state.Options{})
+	r.must(err)
+	r.must(errors.Join(control.PutBack(s, time.Now()), s.Close()))
+	r.start()
+	r.degraded("a backup of the state was put back")
+	if swept, _, err := r.plane.SweepOrphans(r.ctx(), names); errs.As(err).Reason != "STATE_MISSING" || len(swept) > 0 {
+		t.Errorf("from a state without records: swept %v, %v", swept, err)
+	}
+	if after := r.world.Things(); !slices.Equal(after, before) {
+		t.Errorf("there was %v, and is %v", before, after)
+	}
+	r.stop()
 	r.path = strings.TrimSuffix(r.path, ".new")
 	r.start()
 }

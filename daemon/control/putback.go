@@ -6,6 +6,9 @@ import (
 	"github.com/cloned-db/cloned/state"
 )
 
+// CopyState returns the state's file as it is at one moment.
+func (p *Plane) CopyState() ([]byte, error) { return p.store.Copy() }
+
 // putBackGrace is how far away every deadline is, at least, in a state that was
 // put back.
 const putBackGrace = 24 * time.Hour

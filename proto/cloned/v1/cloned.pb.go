@@ -216,6 +216,57 @@ func (TreeNode_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{66, 0}
 }
 
+type Finding_Severity int32
+
+const (
+	Finding_SEVERITY_UNSPECIFIED Finding_Severity = 0
+	// It works, and somebody should look.
+	Finding_SEVERITY_WARNING Finding_Severity = 1
+	// Something does not work, or is lost.
+	Finding_SEVERITY_ERROR Finding_Severity = 2
+)
+
+// Enum value maps for Finding_Severity.
+var (
+	Finding_Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_WARNING",
+		2: "SEVERITY_ERROR",
+	}
+	Finding_Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_WARNING":     1,
+		"SEVERITY_ERROR":       2,
+	}
+)
+
+func (x Finding_Severity) Enum() *Finding_Severity {
+	p := new(Finding_Severity)
+	*p = x
+	return p
+}
+
+func (x Finding_Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_cloned_v1_cloned_proto_enumTypes[3].Descriptor()
+}
+
+func (Finding_Severity) Type() protoreflect.EnumType {
+	return &file_cloned_v1_cloned_proto_enumTypes[3]
+}
+
+func (x Finding_Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Severity.Descriptor instead.
+func (Finding_Severity) EnumDescriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{70, 0}
+}
+
 // Clone is a private, writable database on a thin clone of a golden.
 type Clone struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4744,6 +4795,561 @@ func (x *StateCount) GetCount() int32 {
 	return 0
 }
 
+type CheckHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthRequest) Reset() {
+	*x = CheckHealthRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthRequest) ProtoMessage() {}
+
+func (x *CheckHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthRequest.ProtoReflect.Descriptor instead.
+func (*CheckHealthRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{68}
+}
+
+type CheckHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was looked at, by name.
+	Checks []string `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`
+	// The worst first; none if all is well.
+	Findings      []*Finding           `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthResponse) Reset() {
+	*x = CheckHealthResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthResponse) ProtoMessage() {}
+
+func (x *CheckHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthResponse.ProtoReflect.Descriptor instead.
+func (*CheckHealthResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *CheckHealthResponse) GetChecks() []string {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *CheckHealthResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *CheckHealthResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+// Finding is something that is not as it should be.
+type Finding struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Severity Finding_Severity       `protobuf:"varint,1,opt,name=severity,proto3,enum=cloned.v1.Finding_Severity" json:"severity,omitempty"`
+	// Which of the checks found it.
+	Check string `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
+	// What is wrong, for people.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// What would mend it: a command, or what to look at.
+	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *Finding) GetSeverity() Finding_Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Finding_SEVERITY_UNSPECIFIED
+}
+
+func (x *Finding) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *Finding) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Finding) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+type ListOrphansRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOrphansRequest) Reset() {
+	*x = ListOrphansRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOrphansRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOrphansRequest) ProtoMessage() {}
+
+func (x *ListOrphansRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOrphansRequest.ProtoReflect.Descriptor instead.
+func (*ListOrphansRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{71}
+}
+
+type ListOrphansResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Orphans       []*Orphan              `protobuf:"bytes,1,rep,name=orphans,proto3" json:"orphans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOrphansResponse) Reset() {
+	*x = ListOrphansResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOrphansResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOrphansResponse) ProtoMessage() {}
+
+func (x *ListOrphansResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOrphansResponse.ProtoReflect.Descriptor instead.
+func (*ListOrphansResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ListOrphansResponse) GetOrphans() []*Orphan {
+	if x != nil {
+		return x.Orphans
+	}
+	return nil
+}
+
+// Orphan is a thing with this installation's mark and no record.
+type Orphan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What SweepOrphans knows it by: "volume c-…-1", "instance c-…-1", "task t-…",
+	// "snapshot g-…@ready".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Which record it lacks.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What destroying it would free; unset if that is not known.
+	UniqueBytes *int64 `protobuf:"varint,3,opt,name=unique_bytes,json=uniqueBytes,proto3,oneof" json:"unique_bytes,omitempty"`
+	// When it was made, or an instance was last started; unset if that is not known.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Orphan) Reset() {
+	*x = Orphan{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Orphan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Orphan) ProtoMessage() {}
+
+func (x *Orphan) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Orphan.ProtoReflect.Descriptor instead.
+func (*Orphan) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *Orphan) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Orphan) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Orphan) GetUniqueBytes() int64 {
+	if x != nil && x.UniqueBytes != nil {
+		return *x.UniqueBytes
+	}
+	return 0
+}
+
+func (x *Orphan) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+type SweepOrphansRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As ListOrphans named them.
+	Names         []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepOrphansRequest) Reset() {
+	*x = SweepOrphansRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepOrphansRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepOrphansRequest) ProtoMessage() {}
+
+func (x *SweepOrphansRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepOrphansRequest.ProtoReflect.Descriptor instead.
+func (*SweepOrphansRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *SweepOrphansRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+type SweepOrphansResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Swept         []string               `protobuf:"bytes,1,rep,name=swept,proto3" json:"swept,omitempty"`
+	Left          []*OrphanLeft          `protobuf:"bytes,2,rep,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepOrphansResponse) Reset() {
+	*x = SweepOrphansResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepOrphansResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepOrphansResponse) ProtoMessage() {}
+
+func (x *SweepOrphansResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepOrphansResponse.ProtoReflect.Descriptor instead.
+func (*SweepOrphansResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *SweepOrphansResponse) GetSwept() []string {
+	if x != nil {
+		return x.Swept
+	}
+	return nil
+}
+
+func (x *SweepOrphansResponse) GetLeft() []*OrphanLeft {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+// OrphanLeft is an orphan that was named and not swept.
+type OrphanLeft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrphanLeft) Reset() {
+	*x = OrphanLeft{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrphanLeft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrphanLeft) ProtoMessage() {}
+
+func (x *OrphanLeft) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrphanLeft.ProtoReflect.Descriptor instead.
+func (*OrphanLeft) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *OrphanLeft) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OrphanLeft) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type BackupStateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupStateRequest) Reset() {
+	*x = BackupStateRequest{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupStateRequest) ProtoMessage() {}
+
+func (x *BackupStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupStateRequest.ProtoReflect.Descriptor instead.
+func (*BackupStateRequest) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{77}
+}
+
+type BackupStateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next part of the file.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupStateResponse) Reset() {
+	*x = BackupStateResponse{}
+	mi := &file_cloned_v1_cloned_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupStateResponse) ProtoMessage() {}
+
+func (x *BackupStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloned_v1_cloned_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupStateResponse.ProtoReflect.Descriptor instead.
+func (*BackupStateResponse) Descriptor() ([]byte, []int) {
+	return file_cloned_v1_cloned_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *BackupStateResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_cloned_v1_cloned_proto protoreflect.FileDescriptor
 
 const file_cloned_v1_cloned_proto_rawDesc = "" +
@@ -5102,7 +5708,43 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\n" +
 	"StateCount\x12+\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x15.cloned.v1.CloneStateR\x05state\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count*\x91\x02\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"\x14\n" +
+	"\x12CheckHealthRequest\"\x8c\x01\n" +
+	"\x13CheckHealthResponse\x12\x16\n" +
+	"\x06checks\x18\x01 \x03(\tR\x06checks\x12.\n" +
+	"\bfindings\x18\x02 \x03(\v2\x12.cloned.v1.FindingR\bfindings\x12-\n" +
+	"\x04took\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xda\x01\n" +
+	"\aFinding\x127\n" +
+	"\bseverity\x18\x01 \x01(\x0e2\x1b.cloned.v1.Finding.SeverityR\bseverity\x12\x14\n" +
+	"\x05check\x18\x02 \x01(\tR\x05check\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"N\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10SEVERITY_WARNING\x10\x01\x12\x12\n" +
+	"\x0eSEVERITY_ERROR\x10\x02\"\x14\n" +
+	"\x12ListOrphansRequest\"B\n" +
+	"\x13ListOrphansResponse\x12+\n" +
+	"\aorphans\x18\x01 \x03(\v2\x11.cloned.v1.OrphanR\aorphans\"\xaa\x01\n" +
+	"\x06Orphan\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12&\n" +
+	"\funique_bytes\x18\x03 \x01(\x03H\x00R\vuniqueBytes\x88\x01\x01\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTimeB\x0f\n" +
+	"\r_unique_bytes\"A\n" +
+	"\x13SweepOrphansRequest\x12*\n" +
+	"\x05names\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\x90N\"\ar\x05\x10\x01\x18\xe8\aR\x05names\"W\n" +
+	"\x14SweepOrphansResponse\x12\x14\n" +
+	"\x05swept\x18\x01 \x03(\tR\x05swept\x12)\n" +
+	"\x04left\x18\x02 \x03(\v2\x15.cloned.v1.OrphanLeftR\x04left\"8\n" +
+	"\n" +
+	"OrphanLeft\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x14\n" +
+	"\x12BackupStateRequest\")\n" +
+	"\x13BackupStateResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*\x91\x02\n" +
 	"\n" +
 	"CloneState\x12\x1b\n" +
 	"\x17CLONE_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -5148,10 +5790,14 @@ const file_cloned_v1_cloned_proto_rawDesc = "" +
 	"\vListGoldens\x12\x1d.cloned.v1.ListGoldensRequest\x1a\x1e.cloned.v1.ListGoldensResponse\"\x04\xc8\xdb\x18\x01\x12U\n" +
 	"\fDeleteGolden\x12\x1e.cloned.v1.DeleteGoldenRequest\x1a\x1f.cloned.v1.DeleteGoldenResponse\"\x04\xc8\xdb\x18\x03\x12X\n" +
 	"\rListSnapshots\x12\x1f.cloned.v1.ListSnapshotsRequest\x1a .cloned.v1.ListSnapshotsResponse\"\x04\xc8\xdb\x18\x01\x12[\n" +
-	"\x0eDeleteSnapshot\x12 .cloned.v1.DeleteSnapshotRequest\x1a!.cloned.v1.DeleteSnapshotResponse\"\x04\xc8\xdb\x18\x022\xa3\x01\n" +
+	"\x0eDeleteSnapshot\x12 .cloned.v1.DeleteSnapshotRequest\x1a!.cloned.v1.DeleteSnapshotResponse\"\x04\xc8\xdb\x18\x022\xf8\x03\n" +
 	"\vHostService\x12L\n" +
 	"\tGetStatus\x12\x1b.cloned.v1.GetStatusRequest\x1a\x1c.cloned.v1.GetStatusResponse\"\x04\xc8\xdb\x18\x01\x12F\n" +
-	"\aGetTree\x12\x19.cloned.v1.GetTreeRequest\x1a\x1a.cloned.v1.GetTreeResponse\"\x04\xc8\xdb\x18\x01B6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
+	"\aGetTree\x12\x19.cloned.v1.GetTreeRequest\x1a\x1a.cloned.v1.GetTreeResponse\"\x04\xc8\xdb\x18\x01\x12R\n" +
+	"\vCheckHealth\x12\x1d.cloned.v1.CheckHealthRequest\x1a\x1e.cloned.v1.CheckHealthResponse\"\x04\xc8\xdb\x18\x01\x12R\n" +
+	"\vListOrphans\x12\x1d.cloned.v1.ListOrphansRequest\x1a\x1e.cloned.v1.ListOrphansResponse\"\x04\xc8\xdb\x18\x03\x12U\n" +
+	"\fSweepOrphans\x12\x1e.cloned.v1.SweepOrphansRequest\x1a\x1f.cloned.v1.SweepOrphansResponse\"\x04\xc8\xdb\x18\x03\x12T\n" +
+	"\vBackupState\x12\x1d.cloned.v1.BackupStateRequest\x1a\x1e.cloned.v1.BackupStateResponse\"\x04\xc8\xdb\x18\x040\x01B6Z4github.com/cloned-db/cloned/proto/cloned/v1;clonedv1b\x06proto3"
 
 var (
 	file_cloned_v1_cloned_proto_rawDescOnce sync.Once
@@ -5165,208 +5811,234 @@ func file_cloned_v1_cloned_proto_rawDescGZIP() []byte {
 	return file_cloned_v1_cloned_proto_rawDescData
 }
 
-var file_cloned_v1_cloned_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_cloned_v1_cloned_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_cloned_v1_cloned_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_cloned_v1_cloned_proto_goTypes = []any{
 	(CloneState)(0),                // 0: cloned.v1.CloneState
 	(EventType)(0),                 // 1: cloned.v1.EventType
 	(TreeNode_Kind)(0),             // 2: cloned.v1.TreeNode.Kind
-	(*Clone)(nil),                  // 3: cloned.v1.Clone
-	(*KeptGeneration)(nil),         // 4: cloned.v1.KeptGeneration
-	(*Endpoint)(nil),               // 5: cloned.v1.Endpoint
-	(*PhaseTiming)(nil),            // 6: cloned.v1.PhaseTiming
-	(*Usage)(nil),                  // 7: cloned.v1.Usage
-	(*CloneFilter)(nil),            // 8: cloned.v1.CloneFilter
-	(*CreateCloneRequest)(nil),     // 9: cloned.v1.CreateCloneRequest
-	(*CreateCloneResponse)(nil),    // 10: cloned.v1.CreateCloneResponse
-	(*GetCloneRequest)(nil),        // 11: cloned.v1.GetCloneRequest
-	(*GetCloneResponse)(nil),       // 12: cloned.v1.GetCloneResponse
-	(*ListClonesRequest)(nil),      // 13: cloned.v1.ListClonesRequest
-	(*ListClonesResponse)(nil),     // 14: cloned.v1.ListClonesResponse
-	(*UpdateCloneRequest)(nil),     // 15: cloned.v1.UpdateCloneRequest
-	(*UpdateCloneResponse)(nil),    // 16: cloned.v1.UpdateCloneResponse
-	(*ResetCloneRequest)(nil),      // 17: cloned.v1.ResetCloneRequest
-	(*ResetCloneResponse)(nil),     // 18: cloned.v1.ResetCloneResponse
-	(*GetChangesRequest)(nil),      // 19: cloned.v1.GetChangesRequest
-	(*GetChangesResponse)(nil),     // 20: cloned.v1.GetChangesResponse
-	(*RelationChange)(nil),         // 21: cloned.v1.RelationChange
-	(*UndoCloneRequest)(nil),       // 22: cloned.v1.UndoCloneRequest
-	(*UndoCloneResponse)(nil),      // 23: cloned.v1.UndoCloneResponse
-	(*HoldCloneRequest)(nil),       // 24: cloned.v1.HoldCloneRequest
-	(*HoldCloneResponse)(nil),      // 25: cloned.v1.HoldCloneResponse
-	(*SnapshotCloneRequest)(nil),   // 26: cloned.v1.SnapshotCloneRequest
-	(*SnapshotCloneResponse)(nil),  // 27: cloned.v1.SnapshotCloneResponse
-	(*GetLineageRequest)(nil),      // 28: cloned.v1.GetLineageRequest
-	(*GetLineageResponse)(nil),     // 29: cloned.v1.GetLineageResponse
-	(*SuspendCloneRequest)(nil),    // 30: cloned.v1.SuspendCloneRequest
-	(*SuspendCloneResponse)(nil),   // 31: cloned.v1.SuspendCloneResponse
-	(*ResumeCloneRequest)(nil),     // 32: cloned.v1.ResumeCloneRequest
-	(*ResumeCloneResponse)(nil),    // 33: cloned.v1.ResumeCloneResponse
-	(*DeleteCloneRequest)(nil),     // 34: cloned.v1.DeleteCloneRequest
-	(*DeleteCloneResponse)(nil),    // 35: cloned.v1.DeleteCloneResponse
-	(*DeleteClonesRequest)(nil),    // 36: cloned.v1.DeleteClonesRequest
-	(*DeleteClonesResponse)(nil),   // 37: cloned.v1.DeleteClonesResponse
-	(*WatchClonesRequest)(nil),     // 38: cloned.v1.WatchClonesRequest
-	(*WatchClonesResponse)(nil),    // 39: cloned.v1.WatchClonesResponse
-	(*GetCloneLogsRequest)(nil),    // 40: cloned.v1.GetCloneLogsRequest
-	(*GetCloneLogsResponse)(nil),   // 41: cloned.v1.GetCloneLogsResponse
-	(*Source)(nil),                 // 42: cloned.v1.Source
-	(*DirectorySource)(nil),        // 43: cloned.v1.DirectorySource
-	(*BaseBackupSource)(nil),       // 44: cloned.v1.BaseBackupSource
-	(*InPlaceSource)(nil),          // 45: cloned.v1.InPlaceSource
-	(*CloneSource)(nil),            // 46: cloned.v1.CloneSource
-	(*GoldenOptions)(nil),          // 47: cloned.v1.GoldenOptions
-	(*Golden)(nil),                 // 48: cloned.v1.Golden
-	(*Snapshot)(nil),               // 49: cloned.v1.Snapshot
-	(*CreateGoldenRequest)(nil),    // 50: cloned.v1.CreateGoldenRequest
-	(*RefreshProgress)(nil),        // 51: cloned.v1.RefreshProgress
-	(*CreateGoldenResponse)(nil),   // 52: cloned.v1.CreateGoldenResponse
-	(*RefreshGoldenRequest)(nil),   // 53: cloned.v1.RefreshGoldenRequest
-	(*RefreshGoldenResponse)(nil),  // 54: cloned.v1.RefreshGoldenResponse
-	(*GetGoldenRequest)(nil),       // 55: cloned.v1.GetGoldenRequest
-	(*GetGoldenResponse)(nil),      // 56: cloned.v1.GetGoldenResponse
-	(*ListGoldensRequest)(nil),     // 57: cloned.v1.ListGoldensRequest
-	(*ListGoldensResponse)(nil),    // 58: cloned.v1.ListGoldensResponse
-	(*DeleteGoldenRequest)(nil),    // 59: cloned.v1.DeleteGoldenRequest
-	(*DeleteGoldenResponse)(nil),   // 60: cloned.v1.DeleteGoldenResponse
-	(*ListSnapshotsRequest)(nil),   // 61: cloned.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 62: cloned.v1.ListSnapshotsResponse
-	(*DeleteSnapshotRequest)(nil),  // 63: cloned.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 64: cloned.v1.DeleteSnapshotResponse
-	(*GetStatusRequest)(nil),       // 65: cloned.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 66: cloned.v1.GetStatusResponse
-	(*GetTreeRequest)(nil),         // 67: cloned.v1.GetTreeRequest
-	(*GetTreeResponse)(nil),        // 68: cloned.v1.GetTreeResponse
-	(*TreeNode)(nil),               // 69: cloned.v1.TreeNode
-	(*StateCount)(nil),             // 70: cloned.v1.StateCount
-	nil,                            // 71: cloned.v1.Clone.LabelsEntry
-	nil,                            // 72: cloned.v1.CloneFilter.LabelsEntry
-	nil,                            // 73: cloned.v1.CreateCloneRequest.LabelsEntry
-	nil,                            // 74: cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	nil,                            // 75: cloned.v1.GoldenOptions.SettingsEntry
-	(*timestamppb.Timestamp)(nil),  // 76: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 77: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),  // 78: google.protobuf.FieldMask
+	(Finding_Severity)(0),          // 3: cloned.v1.Finding.Severity
+	(*Clone)(nil),                  // 4: cloned.v1.Clone
+	(*KeptGeneration)(nil),         // 5: cloned.v1.KeptGeneration
+	(*Endpoint)(nil),               // 6: cloned.v1.Endpoint
+	(*PhaseTiming)(nil),            // 7: cloned.v1.PhaseTiming
+	(*Usage)(nil),                  // 8: cloned.v1.Usage
+	(*CloneFilter)(nil),            // 9: cloned.v1.CloneFilter
+	(*CreateCloneRequest)(nil),     // 10: cloned.v1.CreateCloneRequest
+	(*CreateCloneResponse)(nil),    // 11: cloned.v1.CreateCloneResponse
+	(*GetCloneRequest)(nil),        // 12: cloned.v1.GetCloneRequest
+	(*GetCloneResponse)(nil),       // 13: cloned.v1.GetCloneResponse
+	(*ListClonesRequest)(nil),      // 14: cloned.v1.ListClonesRequest
+	(*ListClonesResponse)(nil),     // 15: cloned.v1.ListClonesResponse
+	(*UpdateCloneRequest)(nil),     // 16: cloned.v1.UpdateCloneRequest
+	(*UpdateCloneResponse)(nil),    // 17: cloned.v1.UpdateCloneResponse
+	(*ResetCloneRequest)(nil),      // 18: cloned.v1.ResetCloneRequest
+	(*ResetCloneResponse)(nil),     // 19: cloned.v1.ResetCloneResponse
+	(*GetChangesRequest)(nil),      // 20: cloned.v1.GetChangesRequest
+	(*GetChangesResponse)(nil),     // 21: cloned.v1.GetChangesResponse
+	(*RelationChange)(nil),         // 22: cloned.v1.RelationChange
+	(*UndoCloneRequest)(nil),       // 23: cloned.v1.UndoCloneRequest
+	(*UndoCloneResponse)(nil),      // 24: cloned.v1.UndoCloneResponse
+	(*HoldCloneRequest)(nil),       // 25: cloned.v1.HoldCloneRequest
+	(*HoldCloneResponse)(nil),      // 26: cloned.v1.HoldCloneResponse
+	(*SnapshotCloneRequest)(nil),   // 27: cloned.v1.SnapshotCloneRequest
+	(*SnapshotCloneResponse)(nil),  // 28: cloned.v1.SnapshotCloneResponse
+	(*GetLineageRequest)(nil),      // 29: cloned.v1.GetLineageRequest
+	(*GetLineageResponse)(nil),     // 30: cloned.v1.GetLineageResponse
+	(*SuspendCloneRequest)(nil),    // 31: cloned.v1.SuspendCloneRequest
+	(*SuspendCloneResponse)(nil),   // 32: cloned.v1.SuspendCloneResponse
+	(*ResumeCloneRequest)(nil),     // 33: cloned.v1.ResumeCloneRequest
+	(*ResumeCloneResponse)(nil),    // 34: cloned.v1.ResumeCloneResponse
+	(*DeleteCloneRequest)(nil),     // 35: cloned.v1.DeleteCloneRequest
+	(*DeleteCloneResponse)(nil),    // 36: cloned.v1.DeleteCloneResponse
+	(*DeleteClonesRequest)(nil),    // 37: cloned.v1.DeleteClonesRequest
+	(*DeleteClonesResponse)(nil),   // 38: cloned.v1.DeleteClonesResponse
+	(*WatchClonesRequest)(nil),     // 39: cloned.v1.WatchClonesRequest
+	(*WatchClonesResponse)(nil),    // 40: cloned.v1.WatchClonesResponse
+	(*GetCloneLogsRequest)(nil),    // 41: cloned.v1.GetCloneLogsRequest
+	(*GetCloneLogsResponse)(nil),   // 42: cloned.v1.GetCloneLogsResponse
+	(*Source)(nil),                 // 43: cloned.v1.Source
+	(*DirectorySource)(nil),        // 44: cloned.v1.DirectorySource
+	(*BaseBackupSource)(nil),       // 45: cloned.v1.BaseBackupSource
+	(*InPlaceSource)(nil),          // 46: cloned.v1.InPlaceSource
+	(*CloneSource)(nil),            // 47: cloned.v1.CloneSource
+	(*GoldenOptions)(nil),          // 48: cloned.v1.GoldenOptions
+	(*Golden)(nil),                 // 49: cloned.v1.Golden
+	(*Snapshot)(nil),               // 50: cloned.v1.Snapshot
+	(*CreateGoldenRequest)(nil),    // 51: cloned.v1.CreateGoldenRequest
+	(*RefreshProgress)(nil),        // 52: cloned.v1.RefreshProgress
+	(*CreateGoldenResponse)(nil),   // 53: cloned.v1.CreateGoldenResponse
+	(*RefreshGoldenRequest)(nil),   // 54: cloned.v1.RefreshGoldenRequest
+	(*RefreshGoldenResponse)(nil),  // 55: cloned.v1.RefreshGoldenResponse
+	(*GetGoldenRequest)(nil),       // 56: cloned.v1.GetGoldenRequest
+	(*GetGoldenResponse)(nil),      // 57: cloned.v1.GetGoldenResponse
+	(*ListGoldensRequest)(nil),     // 58: cloned.v1.ListGoldensRequest
+	(*ListGoldensResponse)(nil),    // 59: cloned.v1.ListGoldensResponse
+	(*DeleteGoldenRequest)(nil),    // 60: cloned.v1.DeleteGoldenRequest
+	(*DeleteGoldenResponse)(nil),   // 61: cloned.v1.DeleteGoldenResponse
+	(*ListSnapshotsRequest)(nil),   // 62: cloned.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 63: cloned.v1.ListSnapshotsResponse
+	(*DeleteSnapshotRequest)(nil),  // 64: cloned.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil), // 65: cloned.v1.DeleteSnapshotResponse
+	(*GetStatusRequest)(nil),       // 66: cloned.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),      // 67: cloned.v1.GetStatusResponse
+	(*GetTreeRequest)(nil),         // 68: cloned.v1.GetTreeRequest
+	(*GetTreeResponse)(nil),        // 69: cloned.v1.GetTreeResponse
+	(*TreeNode)(nil),               // 70: cloned.v1.TreeNode
+	(*StateCount)(nil),             // 71: cloned.v1.StateCount
+	(*CheckHealthRequest)(nil),     // 72: cloned.v1.CheckHealthRequest
+	(*CheckHealthResponse)(nil),    // 73: cloned.v1.CheckHealthResponse
+	(*Finding)(nil),                // 74: cloned.v1.Finding
+	(*ListOrphansRequest)(nil),     // 75: cloned.v1.ListOrphansRequest
+	(*ListOrphansResponse)(nil),    // 76: cloned.v1.ListOrphansResponse
+	(*Orphan)(nil),                 // 77: cloned.v1.Orphan
+	(*SweepOrphansRequest)(nil),    // 78: cloned.v1.SweepOrphansRequest
+	(*SweepOrphansResponse)(nil),   // 79: cloned.v1.SweepOrphansResponse
+	(*OrphanLeft)(nil),             // 80: cloned.v1.OrphanLeft
+	(*BackupStateRequest)(nil),     // 81: cloned.v1.BackupStateRequest
+	(*BackupStateResponse)(nil),    // 82: cloned.v1.BackupStateResponse
+	nil,                            // 83: cloned.v1.Clone.LabelsEntry
+	nil,                            // 84: cloned.v1.CloneFilter.LabelsEntry
+	nil,                            // 85: cloned.v1.CreateCloneRequest.LabelsEntry
+	nil,                            // 86: cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	nil,                            // 87: cloned.v1.GoldenOptions.SettingsEntry
+	(*timestamppb.Timestamp)(nil),  // 88: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 89: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),  // 90: google.protobuf.FieldMask
 }
 var file_cloned_v1_cloned_proto_depIdxs = []int32{
-	71, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
+	83, // 0: cloned.v1.Clone.labels:type_name -> cloned.v1.Clone.LabelsEntry
 	0,  // 1: cloned.v1.Clone.state:type_name -> cloned.v1.CloneState
-	76, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
-	76, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
-	6,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
-	7,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
-	4,  // 7: cloned.v1.Clone.kept:type_name -> cloned.v1.KeptGeneration
-	76, // 8: cloned.v1.Clone.kept_until_time:type_name -> google.protobuf.Timestamp
-	76, // 9: cloned.v1.KeptGeneration.replace_time:type_name -> google.protobuf.Timestamp
-	76, // 10: cloned.v1.KeptGeneration.until_time:type_name -> google.protobuf.Timestamp
-	77, // 11: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
-	72, // 12: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
+	88, // 2: cloned.v1.Clone.create_time:type_name -> google.protobuf.Timestamp
+	88, // 3: cloned.v1.Clone.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 4: cloned.v1.Clone.endpoint:type_name -> cloned.v1.Endpoint
+	7,  // 5: cloned.v1.Clone.timings:type_name -> cloned.v1.PhaseTiming
+	8,  // 6: cloned.v1.Clone.usage:type_name -> cloned.v1.Usage
+	5,  // 7: cloned.v1.Clone.kept:type_name -> cloned.v1.KeptGeneration
+	88, // 8: cloned.v1.Clone.kept_until_time:type_name -> google.protobuf.Timestamp
+	88, // 9: cloned.v1.KeptGeneration.replace_time:type_name -> google.protobuf.Timestamp
+	88, // 10: cloned.v1.KeptGeneration.until_time:type_name -> google.protobuf.Timestamp
+	89, // 11: cloned.v1.PhaseTiming.took:type_name -> google.protobuf.Duration
+	84, // 12: cloned.v1.CloneFilter.labels:type_name -> cloned.v1.CloneFilter.LabelsEntry
 	0,  // 13: cloned.v1.CloneFilter.state:type_name -> cloned.v1.CloneState
-	73, // 14: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
-	77, // 15: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	77, // 16: cloned.v1.CreateCloneRequest.wait:type_name -> google.protobuf.Duration
-	3,  // 17: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 18: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
-	8,  // 19: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	3,  // 20: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
-	78, // 21: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
-	77, // 22: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
-	74, // 23: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
-	3,  // 24: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 25: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
-	21, // 26: cloned.v1.GetChangesResponse.relations:type_name -> cloned.v1.RelationChange
-	3,  // 27: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
-	49, // 28: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
-	49, // 29: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
-	3,  // 30: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
-	3,  // 31: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
-	8,  // 32: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
-	8,  // 33: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	85, // 14: cloned.v1.CreateCloneRequest.labels:type_name -> cloned.v1.CreateCloneRequest.LabelsEntry
+	89, // 15: cloned.v1.CreateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	89, // 16: cloned.v1.CreateCloneRequest.wait:type_name -> google.protobuf.Duration
+	4,  // 17: cloned.v1.CreateCloneResponse.clone:type_name -> cloned.v1.Clone
+	4,  // 18: cloned.v1.GetCloneResponse.clone:type_name -> cloned.v1.Clone
+	9,  // 19: cloned.v1.ListClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	4,  // 20: cloned.v1.ListClonesResponse.clones:type_name -> cloned.v1.Clone
+	90, // 21: cloned.v1.UpdateCloneRequest.update_mask:type_name -> google.protobuf.FieldMask
+	89, // 22: cloned.v1.UpdateCloneRequest.ttl:type_name -> google.protobuf.Duration
+	86, // 23: cloned.v1.UpdateCloneRequest.set_labels:type_name -> cloned.v1.UpdateCloneRequest.SetLabelsEntry
+	4,  // 24: cloned.v1.UpdateCloneResponse.clone:type_name -> cloned.v1.Clone
+	4,  // 25: cloned.v1.ResetCloneResponse.clone:type_name -> cloned.v1.Clone
+	22, // 26: cloned.v1.GetChangesResponse.relations:type_name -> cloned.v1.RelationChange
+	4,  // 27: cloned.v1.UndoCloneResponse.clone:type_name -> cloned.v1.Clone
+	50, // 28: cloned.v1.SnapshotCloneResponse.snapshot:type_name -> cloned.v1.Snapshot
+	50, // 29: cloned.v1.GetLineageResponse.snapshots:type_name -> cloned.v1.Snapshot
+	4,  // 30: cloned.v1.SuspendCloneResponse.clone:type_name -> cloned.v1.Clone
+	4,  // 31: cloned.v1.ResumeCloneResponse.clone:type_name -> cloned.v1.Clone
+	9,  // 32: cloned.v1.DeleteClonesRequest.filter:type_name -> cloned.v1.CloneFilter
+	9,  // 33: cloned.v1.WatchClonesRequest.filter:type_name -> cloned.v1.CloneFilter
 	1,  // 34: cloned.v1.WatchClonesResponse.type:type_name -> cloned.v1.EventType
-	3,  // 35: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
-	43, // 36: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
-	44, // 37: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
-	45, // 38: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
-	46, // 39: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
-	75, // 40: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
-	42, // 41: cloned.v1.Golden.source:type_name -> cloned.v1.Source
-	47, // 42: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
-	76, // 43: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
-	49, // 44: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
-	76, // 45: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	42, // 46: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
-	47, // 47: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
-	51, // 48: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	48, // 49: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
-	51, // 50: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
-	49, // 51: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
-	48, // 52: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
-	49, // 53: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
-	48, // 54: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
-	49, // 55: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
-	70, // 56: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
-	76, // 57: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
-	69, // 58: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
+	4,  // 35: cloned.v1.WatchClonesResponse.clone:type_name -> cloned.v1.Clone
+	44, // 36: cloned.v1.Source.directory:type_name -> cloned.v1.DirectorySource
+	45, // 37: cloned.v1.Source.base_backup:type_name -> cloned.v1.BaseBackupSource
+	46, // 38: cloned.v1.Source.in_place:type_name -> cloned.v1.InPlaceSource
+	47, // 39: cloned.v1.Source.clone:type_name -> cloned.v1.CloneSource
+	87, // 40: cloned.v1.GoldenOptions.settings:type_name -> cloned.v1.GoldenOptions.SettingsEntry
+	43, // 41: cloned.v1.Golden.source:type_name -> cloned.v1.Source
+	48, // 42: cloned.v1.Golden.options:type_name -> cloned.v1.GoldenOptions
+	88, // 43: cloned.v1.Golden.create_time:type_name -> google.protobuf.Timestamp
+	50, // 44: cloned.v1.Golden.newest_snapshot:type_name -> cloned.v1.Snapshot
+	88, // 45: cloned.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	43, // 46: cloned.v1.CreateGoldenRequest.source:type_name -> cloned.v1.Source
+	48, // 47: cloned.v1.CreateGoldenRequest.options:type_name -> cloned.v1.GoldenOptions
+	52, // 48: cloned.v1.CreateGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	49, // 49: cloned.v1.CreateGoldenResponse.golden:type_name -> cloned.v1.Golden
+	52, // 50: cloned.v1.RefreshGoldenResponse.progress:type_name -> cloned.v1.RefreshProgress
+	50, // 51: cloned.v1.RefreshGoldenResponse.snapshot:type_name -> cloned.v1.Snapshot
+	49, // 52: cloned.v1.GetGoldenResponse.golden:type_name -> cloned.v1.Golden
+	50, // 53: cloned.v1.GetGoldenResponse.snapshots:type_name -> cloned.v1.Snapshot
+	49, // 54: cloned.v1.ListGoldensResponse.goldens:type_name -> cloned.v1.Golden
+	50, // 55: cloned.v1.ListSnapshotsResponse.snapshots:type_name -> cloned.v1.Snapshot
+	71, // 56: cloned.v1.GetStatusResponse.clones:type_name -> cloned.v1.StateCount
+	88, // 57: cloned.v1.GetStatusResponse.last_reconcile_time:type_name -> google.protobuf.Timestamp
+	70, // 58: cloned.v1.GetTreeResponse.nodes:type_name -> cloned.v1.TreeNode
 	2,  // 59: cloned.v1.TreeNode.kind:type_name -> cloned.v1.TreeNode.Kind
-	76, // 60: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
+	88, // 60: cloned.v1.TreeNode.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 61: cloned.v1.TreeNode.state:type_name -> cloned.v1.CloneState
 	0,  // 62: cloned.v1.StateCount.state:type_name -> cloned.v1.CloneState
-	9,  // 63: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
-	11, // 64: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
-	13, // 65: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
-	15, // 66: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
-	17, // 67: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
-	30, // 68: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
-	32, // 69: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
-	26, // 70: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
-	28, // 71: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
-	19, // 72: cloned.v1.CloneService.GetChanges:input_type -> cloned.v1.GetChangesRequest
-	22, // 73: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
-	24, // 74: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
-	34, // 75: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
-	36, // 76: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
-	38, // 77: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
-	40, // 78: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
-	50, // 79: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
-	53, // 80: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
-	55, // 81: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
-	57, // 82: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
-	59, // 83: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
-	61, // 84: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
-	63, // 85: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
-	65, // 86: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
-	67, // 87: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
-	10, // 88: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
-	12, // 89: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
-	14, // 90: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
-	16, // 91: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
-	18, // 92: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
-	31, // 93: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
-	33, // 94: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
-	27, // 95: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
-	29, // 96: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
-	20, // 97: cloned.v1.CloneService.GetChanges:output_type -> cloned.v1.GetChangesResponse
-	23, // 98: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
-	25, // 99: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
-	35, // 100: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
-	37, // 101: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
-	39, // 102: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
-	41, // 103: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
-	52, // 104: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
-	54, // 105: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
-	56, // 106: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
-	58, // 107: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
-	60, // 108: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
-	62, // 109: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
-	64, // 110: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
-	66, // 111: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
-	68, // 112: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
-	88, // [88:113] is the sub-list for method output_type
-	63, // [63:88] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	74, // 63: cloned.v1.CheckHealthResponse.findings:type_name -> cloned.v1.Finding
+	89, // 64: cloned.v1.CheckHealthResponse.took:type_name -> google.protobuf.Duration
+	3,  // 65: cloned.v1.Finding.severity:type_name -> cloned.v1.Finding.Severity
+	77, // 66: cloned.v1.ListOrphansResponse.orphans:type_name -> cloned.v1.Orphan
+	88, // 67: cloned.v1.Orphan.create_time:type_name -> google.protobuf.Timestamp
+	80, // 68: cloned.v1.SweepOrphansResponse.left:type_name -> cloned.v1.OrphanLeft
+	10, // 69: cloned.v1.CloneService.CreateClone:input_type -> cloned.v1.CreateCloneRequest
+	12, // 70: cloned.v1.CloneService.GetClone:input_type -> cloned.v1.GetCloneRequest
+	14, // 71: cloned.v1.CloneService.ListClones:input_type -> cloned.v1.ListClonesRequest
+	16, // 72: cloned.v1.CloneService.UpdateClone:input_type -> cloned.v1.UpdateCloneRequest
+	18, // 73: cloned.v1.CloneService.ResetClone:input_type -> cloned.v1.ResetCloneRequest
+	31, // 74: cloned.v1.CloneService.SuspendClone:input_type -> cloned.v1.SuspendCloneRequest
+	33, // 75: cloned.v1.CloneService.ResumeClone:input_type -> cloned.v1.ResumeCloneRequest
+	27, // 76: cloned.v1.CloneService.SnapshotClone:input_type -> cloned.v1.SnapshotCloneRequest
+	29, // 77: cloned.v1.CloneService.GetLineage:input_type -> cloned.v1.GetLineageRequest
+	20, // 78: cloned.v1.CloneService.GetChanges:input_type -> cloned.v1.GetChangesRequest
+	23, // 79: cloned.v1.CloneService.UndoClone:input_type -> cloned.v1.UndoCloneRequest
+	25, // 80: cloned.v1.CloneService.HoldClone:input_type -> cloned.v1.HoldCloneRequest
+	35, // 81: cloned.v1.CloneService.DeleteClone:input_type -> cloned.v1.DeleteCloneRequest
+	37, // 82: cloned.v1.CloneService.DeleteClones:input_type -> cloned.v1.DeleteClonesRequest
+	39, // 83: cloned.v1.CloneService.WatchClones:input_type -> cloned.v1.WatchClonesRequest
+	41, // 84: cloned.v1.CloneService.GetCloneLogs:input_type -> cloned.v1.GetCloneLogsRequest
+	51, // 85: cloned.v1.GoldenService.CreateGolden:input_type -> cloned.v1.CreateGoldenRequest
+	54, // 86: cloned.v1.GoldenService.RefreshGolden:input_type -> cloned.v1.RefreshGoldenRequest
+	56, // 87: cloned.v1.GoldenService.GetGolden:input_type -> cloned.v1.GetGoldenRequest
+	58, // 88: cloned.v1.GoldenService.ListGoldens:input_type -> cloned.v1.ListGoldensRequest
+	60, // 89: cloned.v1.GoldenService.DeleteGolden:input_type -> cloned.v1.DeleteGoldenRequest
+	62, // 90: cloned.v1.GoldenService.ListSnapshots:input_type -> cloned.v1.ListSnapshotsRequest
+	64, // 91: cloned.v1.GoldenService.DeleteSnapshot:input_type -> cloned.v1.DeleteSnapshotRequest
+	66, // 92: cloned.v1.HostService.GetStatus:input_type -> cloned.v1.GetStatusRequest
+	68, // 93: cloned.v1.HostService.GetTree:input_type -> cloned.v1.GetTreeRequest
+	72, // 94: cloned.v1.HostService.CheckHealth:input_type -> cloned.v1.CheckHealthRequest
+	75, // 95: cloned.v1.HostService.ListOrphans:input_type -> cloned.v1.ListOrphansRequest
+	78, // 96: cloned.v1.HostService.SweepOrphans:input_type -> cloned.v1.SweepOrphansRequest
+	81, // 97: cloned.v1.HostService.BackupState:input_type -> cloned.v1.BackupStateRequest
+	11, // 98: cloned.v1.CloneService.CreateClone:output_type -> cloned.v1.CreateCloneResponse
+	13, // 99: cloned.v1.CloneService.GetClone:output_type -> cloned.v1.GetCloneResponse
+	15, // 100: cloned.v1.CloneService.ListClones:output_type -> cloned.v1.ListClonesResponse
+	17, // 101: cloned.v1.CloneService.UpdateClone:output_type -> cloned.v1.UpdateCloneResponse
+	19, // 102: cloned.v1.CloneService.ResetClone:output_type -> cloned.v1.ResetCloneResponse
+	32, // 103: cloned.v1.CloneService.SuspendClone:output_type -> cloned.v1.SuspendCloneResponse
+	34, // 104: cloned.v1.CloneService.ResumeClone:output_type -> cloned.v1.ResumeCloneResponse
+	28, // 105: cloned.v1.CloneService.SnapshotClone:output_type -> cloned.v1.SnapshotCloneResponse
+	30, // 106: cloned.v1.CloneService.GetLineage:output_type -> cloned.v1.GetLineageResponse
+	21, // 107: cloned.v1.CloneService.GetChanges:output_type -> cloned.v1.GetChangesResponse
+	24, // 108: cloned.v1.CloneService.UndoClone:output_type -> cloned.v1.UndoCloneResponse
+	26, // 109: cloned.v1.CloneService.HoldClone:output_type -> cloned.v1.HoldCloneResponse
+	36, // 110: cloned.v1.CloneService.DeleteClone:output_type -> cloned.v1.DeleteCloneResponse
+	38, // 111: cloned.v1.CloneService.DeleteClones:output_type -> cloned.v1.DeleteClonesResponse
+	40, // 112: cloned.v1.CloneService.WatchClones:output_type -> cloned.v1.WatchClonesResponse
+	42, // 113: cloned.v1.CloneService.GetCloneLogs:output_type -> cloned.v1.GetCloneLogsResponse
+	53, // 114: cloned.v1.GoldenService.CreateGolden:output_type -> cloned.v1.CreateGoldenResponse
+	55, // 115: cloned.v1.GoldenService.RefreshGolden:output_type -> cloned.v1.RefreshGoldenResponse
+	57, // 116: cloned.v1.GoldenService.GetGolden:output_type -> cloned.v1.GetGoldenResponse
+	59, // 117: cloned.v1.GoldenService.ListGoldens:output_type -> cloned.v1.ListGoldensResponse
+	61, // 118: cloned.v1.GoldenService.DeleteGolden:output_type -> cloned.v1.DeleteGoldenResponse
+	63, // 119: cloned.v1.GoldenService.ListSnapshots:output_type -> cloned.v1.ListSnapshotsResponse
+	65, // 120: cloned.v1.GoldenService.DeleteSnapshot:output_type -> cloned.v1.DeleteSnapshotResponse
+	67, // 121: cloned.v1.HostService.GetStatus:output_type -> cloned.v1.GetStatusResponse
+	69, // 122: cloned.v1.HostService.GetTree:output_type -> cloned.v1.GetTreeResponse
+	73, // 123: cloned.v1.HostService.CheckHealth:output_type -> cloned.v1.CheckHealthResponse
+	76, // 124: cloned.v1.HostService.ListOrphans:output_type -> cloned.v1.ListOrphansResponse
+	79, // 125: cloned.v1.HostService.SweepOrphans:output_type -> cloned.v1.SweepOrphansResponse
+	82, // 126: cloned.v1.HostService.BackupState:output_type -> cloned.v1.BackupStateResponse
+	98, // [98:127] is the sub-list for method output_type
+	69, // [69:98] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_cloned_v1_cloned_proto_init() }
@@ -5395,13 +6067,14 @@ func file_cloned_v1_cloned_proto_init() {
 		(*RefreshGoldenResponse_Progress)(nil),
 		(*RefreshGoldenResponse_Snapshot)(nil),
 	}
+	file_cloned_v1_cloned_proto_msgTypes[73].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloned_v1_cloned_proto_rawDesc), len(file_cloned_v1_cloned_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   73,
+			NumEnums:      4,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

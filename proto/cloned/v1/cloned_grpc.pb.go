@@ -1127,8 +1127,12 @@ var GoldenService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	HostService_GetStatus_FullMethodName = "/cloned.v1.HostService/GetStatus"
-	HostService_GetTree_FullMethodName   = "/cloned.v1.HostService/GetTree"
+	HostService_GetStatus_FullMethodName    = "/cloned.v1.HostService/GetStatus"
+	HostService_GetTree_FullMethodName      = "/cloned.v1.HostService/GetTree"
+	HostService_CheckHealth_FullMethodName  = "/cloned.v1.HostService/CheckHealth"
+	HostService_ListOrphans_FullMethodName  = "/cloned.v1.HostService/ListOrphans"
+	HostService_SweepOrphans_FullMethodName = "/cloned.v1.HostService/SweepOrphans"
+	HostService_BackupState_FullMethodName  = "/cloned.v1.HostService/BackupState"
 )
 
 // HostServiceClient is the client API for HostService service.
@@ -1142,6 +1146,21 @@ type HostServiceClient interface {
 	// GetTree returns all goldens, snapshots and clones and what descends from
 	// what, with those that are deleted and only kept for their descendants.
 	GetTree(ctx context.Context, in *GetTreeRequest, opts ...grpc.CallOption) (*GetTreeResponse, error)
+	// CheckHealth looks at everything anew, changes nothing, and says what is wrong,
+	// how bad it is and what would mend it. It answers within half a minute,
+	// whatever hangs: that is then a finding.
+	CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error)
+	// ListOrphans looks anew for what bears this installation's mark and has no
+	// record. An error is not an empty list: UNAVAILABLE when something could not be
+	// listed.
+	ListOrphans(ctx context.Context, in *ListOrphansRequest, opts ...grpc.CallOption) (*ListOrphansResponse, error)
+	// SweepOrphans destroys and removes the orphans that are named, and nothing else.
+	// Each is proved anew to be one. It is for those that the daemon does not sweep
+	// by itself, because there are too many or after a backup was put back.
+	SweepOrphans(ctx context.Context, in *SweepOrphansRequest, opts ...grpc.CallOption) (*SweepOrphansResponse, error)
+	// BackupState sends a copy of the records as they are at one moment: the content
+	// of state.db. The key that passwords are derived from is not in it.
+	BackupState(ctx context.Context, in *BackupStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupStateResponse], error)
 }
 
 type hostServiceClient struct {
@@ -1172,6 +1191,55 @@ func (c *hostServiceClient) GetTree(ctx context.Context, in *GetTreeRequest, opt
 	return out, nil
 }
 
+func (c *hostServiceClient) CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckHealthResponse)
+	err := c.cc.Invoke(ctx, HostService_CheckHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hostServiceClient) ListOrphans(ctx context.Context, in *ListOrphansRequest, opts ...grpc.CallOption) (*ListOrphansResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOrphansResponse)
+	err := c.cc.Invoke(ctx, HostService_ListOrphans_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hostServiceClient) SweepOrphans(ctx context.Context, in *SweepOrphansRequest, opts ...grpc.CallOption) (*SweepOrphansResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SweepOrphansResponse)
+	err := c.cc.Invoke(ctx, HostService_SweepOrphans_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hostServiceClient) BackupState(ctx context.Context, in *BackupStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupStateResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &HostService_ServiceDesc.Streams[0], HostService_BackupState_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupStateRequest, BackupStateResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type HostService_BackupStateClient = grpc.ServerStreamingClient[BackupStateResponse]
+
 // HostServiceServer is the server API for HostService service.
 // All implementations must embed UnimplementedHostServiceServer
 // for forward compatibility.
@@ -1183,6 +1251,21 @@ type HostServiceServer interface {
 	// GetTree returns all goldens, snapshots and clones and what descends from
 	// what, with those that are deleted and only kept for their descendants.
 	GetTree(context.Context, *GetTreeRequest) (*GetTreeResponse, error)
+	// CheckHealth looks at everything anew, changes nothing, and says what is wrong,
+	// how bad it is and what would mend it. It answers within half a minute,
+	// whatever hangs: that is then a finding.
+	CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error)
+	// ListOrphans looks anew for what bears this installation's mark and has no
+	// record. An error is not an empty list: UNAVAILABLE when something could not be
+	// listed.
+	ListOrphans(context.Context, *ListOrphansRequest) (*ListOrphansResponse, error)
+	// SweepOrphans destroys and removes the orphans that are named, and nothing else.
+	// Each is proved anew to be one. It is for those that the daemon does not sweep
+	// by itself, because there are too many or after a backup was put back.
+	SweepOrphans(context.Context, *SweepOrphansRequest) (*SweepOrphansResponse, error)
+	// BackupState sends a copy of the records as they are at one moment: the content
+	// of state.db. The key that passwords are derived from is not in it.
+	BackupState(*BackupStateRequest, grpc.ServerStreamingServer[BackupStateResponse]) error
 	mustEmbedUnimplementedHostServiceServer()
 }
 
@@ -1198,6 +1281,18 @@ func (UnimplementedHostServiceServer) GetStatus(context.Context, *GetStatusReque
 }
 func (UnimplementedHostServiceServer) GetTree(context.Context, *GetTreeRequest) (*GetTreeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTree not implemented")
+}
+func (UnimplementedHostServiceServer) CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckHealth not implemented")
+}
+func (UnimplementedHostServiceServer) ListOrphans(context.Context, *ListOrphansRequest) (*ListOrphansResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOrphans not implemented")
+}
+func (UnimplementedHostServiceServer) SweepOrphans(context.Context, *SweepOrphansRequest) (*SweepOrphansResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SweepOrphans not implemented")
+}
+func (UnimplementedHostServiceServer) BackupState(*BackupStateRequest, grpc.ServerStreamingServer[BackupStateResponse]) error {
+	return status.Error(codes.Unimplemented, "method BackupState not implemented")
 }
 func (UnimplementedHostServiceServer) mustEmbedUnimplementedHostServiceServer() {}
 func (UnimplementedHostServiceServer) testEmbeddedByValue()                     {}
@@ -1256,6 +1351,71 @@ func _HostService_GetTree_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HostService_CheckHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServiceServer).CheckHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostService_CheckHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServiceServer).CheckHealth(ctx, req.(*CheckHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HostService_ListOrphans_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOrphansRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServiceServer).ListOrphans(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostService_ListOrphans_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServiceServer).ListOrphans(ctx, req.(*ListOrphansRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HostService_SweepOrphans_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SweepOrphansRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HostServiceServer).SweepOrphans(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HostService_SweepOrphans_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HostServiceServer).SweepOrphans(ctx, req.(*SweepOrphansRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HostService_BackupState_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupStateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(HostServiceServer).BackupState(m, &grpc.GenericServerStream[BackupStateRequest, BackupStateResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type HostService_BackupStateServer = grpc.ServerStreamingServer[BackupStateResponse]
+
 // HostService_ServiceDesc is the grpc.ServiceDesc for HostService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1271,7 +1431,25 @@ var HostService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetTree",
 			Handler:    _HostService_GetTree_Handler,
 		},
+		{
+			MethodName: "CheckHealth",
+			Handler:    _HostService_CheckHealth_Handler,
+		},
+		{
+			MethodName: "ListOrphans",
+			Handler:    _HostService_ListOrphans_Handler,
+		},
+		{
+			MethodName: "SweepOrphans",
+			Handler:    _HostService_SweepOrphans_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "BackupState",
+			Handler:       _HostService_BackupState_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "cloned/v1/cloned.proto",
 }
