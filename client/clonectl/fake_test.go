@@ -50,6 +50,10 @@ type fake struct {
 	delay   time.Duration // before a create is answered
 	nodes   []*clonedv1.TreeNode
 	changes []*clonedv1.RelationChange
+	health  *clonedv1.CheckHealthResponse
+	orphans []*clonedv1.Orphan
+	stays   []*clonedv1.OrphanLeft // what a sweep leaves
+	sweeps  [][]string
 }
 
 // serve starts a fake daemon and returns it with its address.

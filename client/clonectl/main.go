@@ -93,7 +93,8 @@ hotfix-1042. With one golden, that is the default.
 
 Exit codes: 0 done; 1 internal error; 2 bad input; 3 not found; 4 exists with
 another specification; 5 the state forbids it; 6 changed meanwhile; 7 a limit or
-the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
+the space is used up; 8 try again later; 9 not allowed; 10 data is lost. "doctor"
+ends with 11 if it found warnings only, with 12 if it found errors.
 "run", "rebase", "rehearse" and "connect" pass on the exit code of the command.`,
 		Example: `  clonectl create                 # a database for this branch
   clonectl connect                # psql on it
@@ -116,7 +117,7 @@ the space is used up; 8 try again later; 9 not allowed; 10 data is lost.
 		newCreate, newList, newShow, newURL, newEnv, newConnect, newLogs, newRun,
 		newReset, newSuspend, newResume, newProtect, newUnprotect, newExtend, newLabel, newWatch, newRemove, newAudit,
 		newLog, newTree, newUndo, newRebase, newRehearse, newDiff, newMerge, newChanges, newGit, newPrune,
-		newToken, newWhoami, newVersion,
+		newToken, newWhoami, newDoctor, newGC, newVersion,
 	} {
 		root.AddCommand(new(a))
 	}
