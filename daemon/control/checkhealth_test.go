@@ -149,7 +149,7 @@ func TestFindings(t *testing.T) {
 				return func() { r.must(l.Close()) }
 			}},
 		{"kept over budget", "kept", control.Warning, "more than its budget", "clonectl ls --deleted",
-			func(c *control.Config) { c.KeepFor, c.KeepBytes, c.Driver = time.Hour, 4, weighed{c.Driver} },
+			func(c *control.Config) { c.KeepFor, c.KeepBytes = time.Hour, 4 },
 			func(r *rig, c state.Clone) func() {
 				r.write(c, "more than four bytes")
 				_, err := r.plane.ResetClone(r.ctx(), control.ResetRequest{Name: "main", Wait: true})
@@ -283,15 +283,6 @@ func TestFindingsOfHost(t *testing.T) {
 	}
 }
 
-// weighed is a driver whose volumes share nothing.
-type weighed struct{ storage.Driver }
-
-func (w weighed) Usage(ctx context.Context, id string) (storage.Usage, error) {
-	u, err := w.Driver.Usage(ctx, id)
-	u.Unique = u.Logical
-	return u, err
-}
-
 // stuck is a driver that has stopped answering, whoever asks and however long.
 type stuck struct {
 	storage.Driver
@@ -337,4 +328,20 @@ func TestStuck(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestHealthForUsers: who sees only their own clones is told of no others.
+func TestHealthForUsers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, manual)
+	r.golden("shop")
+	c := r.create("main")
+	r.world.Take(instance(c), true)
+	if f := r.find("clones"); !strings.Contains(f.Message, "main") {
+		t.Errorf("found %+v", f)
+	}
+	h := r.plane.CheckHealth(control.WithCaller(r.ctx(), control.Caller{Principal: "somebody"}))
+	if len(h.Findings) > 0 || slices.Contains(h.Checks, "clones") || len(h.Checks) < 10 {
+		t.Errorf("somebody is told %+v of %v", h.Findings, h.Checks)
+	}
 }
