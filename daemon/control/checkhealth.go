@@ -78,7 +78,7 @@ func (p *Plane) examine(ctx context.Context) *examination {
 	setup := look(p, "setup", nothing(p.cfg.Runtime.CheckSetup))
 	records := look(p, "state", func(context.Context) (struct{}, error) { return struct{}{}, p.store.Check() })
 	images := look(p, "images", p.findImages)
-	kept := look(p, "kept", p.keptBytes)
+	kept := look(p, "kept", p.measureKept)
 
 	v, err := volumes(ctx)
 	e.err.volumes = err
@@ -152,8 +152,8 @@ func nothing(check func(context.Context) error) func(context.Context) (struct{},
 	return func(ctx context.Context) (struct{}, error) { return struct{}{}, check(ctx) }
 }
 
-// keptBytes is what all that can be brought back takes, as far as it is there.
-func (p *Plane) keptBytes(ctx context.Context) (sum int64, err error) {
+// measureKept is what all that can be brought back takes, as far as it is there.
+func (p *Plane) measureKept(ctx context.Context) (sum int64, err error) {
 	if p.cfg.KeepBytes <= 0 {
 		return 0, nil
 	}

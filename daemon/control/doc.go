@@ -20,6 +20,10 @@
 // record says "preparing", and without a live refresh that means that all it has
 // made is removed (snapshot.go).
 //
+// What bears our mark and has no record, a pass sweeps (sweep.go), or the operator
+// does (orphans.go). CheckHealth (checkhealth.go) looks and changes nothing; what is
+// wrong is said in finding.go, for it and for Status.
+//
 // # What must stay true
 //
 //   - A record is written before anything is done outside, and what is done

@@ -252,3 +252,56 @@ func TestStoreLost(t *testing.T) {
 		e.CheckNothingLeft()
 	})
 }
+
+// TestAdopt loses the store and has the state made anew from pool and runtime: the
+// data and the passwords of clones are as they were, forks and snapshots too, and
+// new clones can be made.
+func TestAdopt(t *testing.T) {
+	each(t, func(t *testing.T, e *harness.Env) {
+		e.Start()
+		e.GoldenFromDirectory("shop", scale(2_000))
+		c := e.Create("survivor")
+		harness.ExecSQL(t, c.Endpoint.URL, "CREATE TABLE kept AS SELECT 42 AS x")
+		e.Ctl("snapshot", "survivor@before")
+		fork := e.Create("fork", "--from", "survivor@before")
+		harness.ExecSQL(t, fork.Endpoint.URL, "UPDATE kept SET x = 43")
+		e.Stop()
+		e.LoseStore()
+		e.Start("--adopt")
+		adopted := map[string]harness.Clone{}
+		harness.Eventually(t, time.Minute, "the clones are adopted", func() error {
+			for _, a := range e.List() {
+				if a.State != "CLONE_STATE_SUSPENDED" || !a.Protect || !strings.HasPrefix(a.Golden, "adopted-") {
+					return fmt.Errorf("adopted: %+v", a)
+				}
+				adopted[a.ID] = a
+			}
+			return nil
+		})
+		if len(adopted) != 2 {
+			t.Fatalf("adopted: %v", adopted)
+		}
+		for was, x := range map[*harness.Clone]int64{&c: 42, &fork: 43} {
+			e.Ctl("resume", was.ID)
+			now := e.Show(was.ID)
+			if now.Endpoint.Password != was.Endpoint.Password {
+				t.Errorf("the password of %s has changed", was.Name)
+			}
+			url := strings.Replace(now.Endpoint.URL, "/"+now.Endpoint.Database, "/"+was.Endpoint.Database, 1)
+			if n := harness.QueryInt(t, url, "SELECT x FROM kept"); n != x {
+				t.Errorf("%s reads %d, want %d", was.Name, n, x)
+			}
+		}
+		e.Create("new", "--golden", adopted[c.ID].Golden)
+		if found, code := e.Doctor(); code == 12 {
+			t.Errorf("after adopting: %+v", found)
+		}
+		e.Stop() // the second start needs no --adopt
+		e.Start()
+		for _, a := range e.List() {
+			e.Try("unprotect", a.Name)
+			e.Ctl("rm", a.Name)
+		}
+		e.CheckNothingLeft()
+	})
+}
