@@ -25,14 +25,19 @@ type content struct {
 	Snapshots []state.Snapshot
 	Clones    []state.Clone
 	Events    []state.Event
+	Tokens    []state.Token `json:",omitempty"` // since version 2
+	Clock     state.Clock   `json:",omitzero"`
 }
 
 func contentOf(v *state.View) content {
 	c := content{
-		Revision: v.Revision(), Restored: v.Restored(), Goldens: v.Goldens(),
+		Revision: v.Revision(), Restored: v.Restored(), Clock: v.Clock(), Goldens: v.Goldens(),
 		Snapshots: v.Snapshots(""), Clones: slices.Collect(v.Clones()),
 	}
 	c.Events, _ = v.EventsAfter(0, 1000)
+	if tokens := v.Tokens(); len(tokens) > 0 {
+		c.Tokens = tokens
+	}
 	return c
 }
 
@@ -114,6 +119,11 @@ func makeVersion(t *testing.T) {
 		fillIn(&n, reflect.ValueOf(&golden).Elem())
 		fillIn(&n, reflect.ValueOf(&snapshots).Elem())
 		fillIn(&n, reflect.ValueOf(&clones).Elem())
+		var token state.Token
+		fillIn(&n, reflect.ValueOf(&token).Elem())
+		var clock state.Clock
+		fillIn(&n, reflect.ValueOf(&clock).Elem())
+		tx.PutClock(clock)
 		golden.Name, golden.Published = "shop", true
 		for i, is := range []state.SnapshotState{state.SnapshotReady, state.SnapshotPreparing, state.SnapshotDeleting} {
 			snapshots[i].Golden, snapshots[i].State = "shop", is
@@ -122,6 +132,7 @@ func makeVersion(t *testing.T) {
 			clones[i].Golden, clones[i].State = "shop", is
 		}
 		tx.PutGolden(&golden)
+		tx.PutToken(&token)
 		for i := range snapshots {
 			tx.PutSnapshot(&snapshots[i])
 			tx.PutClone(&clones[i])
@@ -158,6 +169,8 @@ func fillIn(n *int, v reflect.Value) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n))
+	case reflect.Uint8:
+		v.SetUint(uint64(*n%255 + 1))
 	case reflect.Uint64:
 		v.SetUint(uint64(*n))
 	case reflect.Float64:
