@@ -24,12 +24,13 @@ var needed = map[auth.Role]string{
 	auth.NoRole: "Health/Check",
 	auth.Viewer: "CloneService/GetClone CloneService/ListClones CloneService/GetLineage CloneService/WatchClones " +
 		"GoldenService/GetGolden GoldenService/ListGoldens GoldenService/ListSnapshots HostService/GetStatus HostService/GetTree " +
+		"HostService/CheckHealth " +
 		"AccessService/WhoAmI ServerReflection/ServerReflectionInfo",
 	auth.User: "CloneService/CreateClone CloneService/UpdateClone CloneService/ResetClone CloneService/SuspendClone CloneService/ResumeClone " +
 		"CloneService/SnapshotClone CloneService/GetChanges CloneService/UndoClone CloneService/HoldClone CloneService/DeleteClone " +
 		"CloneService/DeleteClones CloneService/GetCloneLogs GoldenService/DeleteSnapshot",
-	auth.Operator: "GoldenService/CreateGolden GoldenService/RefreshGolden GoldenService/DeleteGolden",
-	auth.Admin:    "AccessService/CreateToken AccessService/ListTokens AccessService/DeleteToken AuditService/ListAudit",
+	auth.Operator: "GoldenService/CreateGolden GoldenService/RefreshGolden GoldenService/DeleteGolden HostService/ListOrphans HostService/SweepOrphans",
+	auth.Admin:    "AccessService/CreateToken AccessService/ListTokens AccessService/DeleteToken AuditService/ListAudit HostService/BackupState",
 }
 
 // uncallable are methods of gRPC's own services that nobody needs.
