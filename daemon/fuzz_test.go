@@ -96,7 +96,7 @@ func newAPI(t testing.TB) *api {
 	})
 	who, tokens := own(), auth.NewTokens(store)
 	who.Tokens = tokens
-	_, addr := serveOn(t, a.log, who, func(s *server) { s.register(a.plane, tokens, log) })
+	_, addr := serveOn(t, a.log, who, func(s *server) { s.register(a.plane, a.plane.CheckHealth, tokens, log) })
 	if a.conn, err = grpc.NewClient(addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		t.Fatal(err)
 	}

@@ -35,14 +35,18 @@ func (r *Runtime) setUp(ctx context.Context) error {
 	if err := r.fence.ensure(); err != nil {
 		return err
 	}
-	err := r.checkNetwork(ctx)
-	if cerrdefs.IsNotFound(err) {
-		err = r.createNetwork(ctx)
-	}
-	if err != nil {
+	if err := r.ensureNetwork(ctx); err != nil {
 		return err
 	}
 	return r.checkBridge()
+}
+
+func (r *Runtime) ensureNetwork(ctx context.Context) error {
+	err := r.checkNetwork(ctx)
+	if cerrdefs.IsNotFound(err) {
+		return r.createNetwork(ctx)
+	}
+	return err
 }
 
 // CheckSetup implements container.Runtime.
