@@ -42,8 +42,8 @@ func (e *Env) PlantVolume(id string) {
 	var path string
 	switch e.Driver {
 	case "zfs":
-		e.run("zfs", "create", "-o", "cloned:instance="+e.Instance, "-o", "cloned:created="+time.Now().UTC().Format(time.RFC3339Nano), zparent+"/"+id)
-		path = strings.TrimSpace(e.run("zfs", "get", "-H", "-o", "value", "mountpoint", zparent+"/"+id))
+		e.run("zfs", "create", "-o", "cloned:instance="+e.Instance, "-o", "cloned:created="+time.Now().UTC().Format(time.RFC3339Nano), e.zparent()+"/"+id)
+		path = strings.TrimSpace(e.run("zfs", "get", "-H", "-o", "value", "mountpoint", e.zparent()+"/"+id))
 	case "btrfs":
 		path = filepath.Join(e.poolMount(), e.Instance, "v", id)
 		e.run("btrfs", "subvolume", "create", path)
