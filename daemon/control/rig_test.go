@@ -68,7 +68,7 @@ func (r *rig) open() {
 		Engines: map[string]database.Engine{"postgres": controltest.Engine{Session: r.session}},
 		Log:     log, Instance: "test", Addr: "127.0.0.1", PortFirst: 23000, PortLast: 23499,
 		Key: make([]byte, 32), ReconcileEvery: 20 * time.Millisecond,
-		Now: func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) },
+		Now: r.now,
 		Fault: func(point string) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -80,6 +80,10 @@ func (r *rig) open() {
 	}
 	if r.tune != nil {
 		r.tune(&cfg)
+	}
+	if cfg.Clock.Since == nil {
+		// Nobody sets the clock: what a test puts it ahead is time that went by.
+		cfg.Clock = control.BootClock{Boot: "test", Since: func() time.Duration { return cfg.Now().Sub(time.Unix(0, 0)) }}
 	}
 	if r.plane, err = control.New(cfg); err != nil {
 		r.t.Fatal(err)
