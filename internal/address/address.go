@@ -79,7 +79,7 @@ func invalid(format string, args ...any) error {
 
 // String writes the address as Parse reads it.
 func (a Address) String() string {
-	if a.Network == "tcp" {
+	if a.Network != "unix" {
 		return (&url.URL{Scheme: a.Network, Host: a.Addr}).String()
 	}
 	return (&url.URL{Scheme: a.Network, Path: a.Addr}).String()
