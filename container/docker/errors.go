@@ -24,7 +24,8 @@ func classify(what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errAnswer), errors.As(err, &syntax), errors.As(err, &kind):
+	case errors.Is(err, errAnswer), errors.As(err, &syntax), errors.As(err, &kind),
+		cerrdefs.IsNotFound(err): // whoever can conclude something from that has done so
 		return errs.New(errs.Unavailable, "DOCKER_ANSWER", "%s: %w", what, err).
 			WithHint("see what stands between cloned and the Docker Engine: DOCKER_HOST, a proxy")
 	case errors.Is(err, errSilent):

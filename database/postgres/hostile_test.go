@@ -241,7 +241,7 @@ func TestHooks(t *testing.T) {
 		s.append(f+".signal", "")
 	}
 	run(t, "sh", "-c", "rm -f "+o.Dir+"/event "+o.Dir+"/row "+o.Dir+"/shadow")
-	o.Touched() // what it took to make all that
+	o.Forget() // what it took to make all that
 
 	eachRuntime(t, func(t *testing.T, w *world) {
 		facts, _, err := w.engine.Probe(t.Context(), s.directory())

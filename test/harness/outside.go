@@ -106,6 +106,25 @@ func (o *Outside) count(l net.Listener) {
 	}()
 }
 
+// Forget forgets what was done so far, connections that were made and are still to
+// be accepted too.
+func (o *Outside) Forget() {
+	o.t.Helper()
+	o.Touched()
+	before := o.calls.Load()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", o.Port))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer c.Close()
+	// They are accepted in the order in which they were made: ours is the last, and
+	// it is closed once it is counted.
+	if _, err := c.Read(make([]byte, 1)); err == nil || o.calls.Load() == before {
+		o.t.Fatalf("a connection that was made is not counted: %v", err)
+	}
+	o.calls.Store(0)
+}
+
 // Untouched fails if anything was touched, or somebody called, since the last time.
 func (o *Outside) Untouched(t testing.TB, after string) {
 	t.Helper()
