@@ -58,7 +58,7 @@ func TestHostileDirectory(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(s.Dir, "standby.signal"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		o.Touched() // what it took to make all that
+		o.Forget() // what it took to make all that
 		e.Ctl("golden", "create", "evil", "--from-directory", s.Dir)
 		o.Untouched(t, "golden create")
 		c := e.Create("a", "--golden", "evil")
