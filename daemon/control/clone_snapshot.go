@@ -59,7 +59,11 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 		return state.Snapshot{}, false, err
 	}
 	p.owners.wake(cloneKey(c.ID))
-	if err := p.wait(ctx, snapshotKey(id), done); err != nil {
+	err = p.wait(ctx, snapshotKey(id), done)
+	switch {
+	case joined && errs.Is(err, errs.NotFound):
+		return p.SnapshotClone(ctx, req) // it failed for the other request, and is gone: this one has its own
+	case err != nil:
 		return state.Snapshot{}, false, err
 	}
 	if s, _ = p.store.View().Snapshot(id); s.State != state.SnapshotReady {

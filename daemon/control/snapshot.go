@@ -96,6 +96,9 @@ func (p *Plane) ownSnapshot(ctx context.Context, id string) {
 	if !ok || !collectable(s, p.isRefreshing(id) || isTaking(view, s), isUsed(view, s)) {
 		return
 	}
+	if err := failureOf(s); err != nil { // whoever waits for it is to know why, and not only that it is gone
+		p.waiters.tell(snapshotKey(id), news{clone: &state.Clone{}, err: err})
+	}
 	err := p.collect(ctx, s)
 	p.metrics.Action(string(Collect), result(err))
 	switch {
