@@ -21,6 +21,8 @@ import (
 const (
 	lookTimeout   = 30 * time.Second
 	changeTimeout = time.Minute
+	// startTimeout is longer: after a restart of the host all of them start at once.
+	startTimeout = 3 * time.Minute
 	// pullIdle is how long an image's pulling may say nothing: a large layer that
 	// is being unpacked says nothing for a while.
 	pullIdle = 10 * time.Minute
@@ -96,7 +98,7 @@ func (e engine) ContainerCreate(ctx context.Context, c *api.Config, h *api.HostC
 }
 
 func (e engine) ContainerStart(ctx context.Context, id string, o api.StartOptions) error {
-	return done(ctx, changeTimeout, func(ctx context.Context) error { return e.Client.ContainerStart(ctx, id, o) })
+	return done(ctx, startTimeout, func(ctx context.Context) error { return e.Client.ContainerStart(ctx, id, o) })
 }
 
 // ContainerStop takes as long as the container may, besides.

@@ -100,10 +100,13 @@ func signal(pidfd *os.File, sig unix.Signal) error {
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) { failed = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
-	if errors.Is(failed, unix.ESRCH) {
-		failed = nil
+	if err != nil {
+		return os.ErrClosed // its only error, by another name than the file's own
 	}
-	return errors.Join(err, failed)
+	if errors.Is(failed, unix.ESRCH) {
+		return nil
+	}
+	return failed
 }
 
 // await returns when the process of a pidfd has ended, or with an error when
