@@ -128,7 +128,7 @@ func (r *cloneRun) tellKept(c state.Clone, known parts) {
 	if !kept || c.State != state.CloneDeleting {
 		return
 	}
-	r.p.ports.release(c.Port, c.ID)
+	r.p.letPortGo(c.ID, c.Port)
 	if r.p.requestOf(c.ID) != "" {
 		r.p.finish(c, "clone deleted, its volume kept", nil)
 	}

@@ -103,10 +103,12 @@ func (p *Plane) DeletedClones(ctx context.Context, f CloneFilter) []state.Clone 
 
 // revive brings a deleted clone back, on its own port if that is free.
 func (p *Plane) revive(ctx context.Context, dead state.Clone) (state.Clone, error) {
-	port := dead.Port
-	err := p.ports.reserveOne(port, dead.ID)
+	// Not under the clone's ID yet: its owner may be about to give its port back, for
+	// it has seen it deleted.
+	port, holder := dead.Port, "undo of "+dead.ID
+	err := p.ports.reserveOne(port, holder)
 	if err != nil {
-		port, err = p.ports.reserve(dead.ID)
+		port, err = p.ports.reserve(holder)
 	}
 	if err != nil {
 		return state.Clone{}, err
@@ -148,6 +150,7 @@ func (p *Plane) revive(ctx context.Context, dead state.Clone) (state.Clone, erro
 			return nil
 		})
 	})
+	p.ports.hold(port, dead.ID)
 	if err != nil {
 		p.waiters.drop(key, done)
 		p.letPortGo(dead.ID, port)
