@@ -112,9 +112,9 @@ func (s suite) start(t *testing.T) {
 }
 
 func (s suite) startIsIdempotent(t *testing.T) {
-	spec := s.spec(t, `echo x >> starts; `+untilKilled)
+	spec := s.spec(t, `echo x >> starts; touch up; `+untilKilled)
 	s.mustStart(t, spec)
-	awaitFile(t, spec.Volume, "starts")
+	awaitFile(t, spec.Volume, "up")
 	first := s.inspect(t, spec.ID)
 	s.mustStart(t, spec)
 	if again := s.inspect(t, spec.ID); !again.Started.Equal(first.Started) {
@@ -127,10 +127,10 @@ func (s suite) startIsIdempotent(t *testing.T) {
 
 // startAtOnce starts one instance many times, and many others, at once.
 func (s suite) startAtOnce(t *testing.T) {
-	same := s.spec(t, `echo x >> starts; `+untilKilled)
+	same := s.spec(t, `echo x >> starts; touch up; `+untilKilled)
 	specs := []container.Spec{same, same, same, same}
 	for range 4 {
-		specs = append(specs, s.spec(t, `echo x >> starts; `+untilKilled))
+		specs = append(specs, s.spec(t, `echo x >> starts; touch up; `+untilKilled))
 	}
 	failed := make([]error, len(specs))
 	var all sync.WaitGroup
@@ -150,7 +150,7 @@ func (s suite) startAtOnce(t *testing.T) {
 	}
 	for _, spec := range specs {
 		s.mustStart(t, spec)
-		awaitFile(t, spec.Volume, "starts")
+		awaitFile(t, spec.Volume, "up")
 		if got := read(t, spec.Volume, "starts"); got != "x\n" {
 			t.Errorf("%s started more than once: %q", spec.ID, got)
 		}

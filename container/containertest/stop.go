@@ -126,11 +126,11 @@ func (s suite) newDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range specs {
-		specs[i] = s.spec(t, fmt.Sprintf(`echo x >> starts; echo log of %d; : > up; %s`, i, untilKilled))
+		specs[i] = s.spec(t, fmt.Sprintf(`echo x >> starts; echo log of %d; touch up; %s`, i, untilKilled))
 		if err := first.Start(t.Context(), specs[i]); err != nil {
 			t.Fatal(err)
 		}
-		awaitFile(t, specs[i].Volume, "up") // a file is there before what is written to it
+		awaitFile(t, specs[i].Volume, "up")
 	}
 	before, err := first.Inspect(t.Context(), specs[0].ID)
 	if err != nil {

@@ -240,6 +240,8 @@ func read(t *testing.T, volume, name string) string {
 	return string(data)
 }
 
+// awaitFile waits for a file, which is there before what is written to it: scripts
+// touch one when all is written.
 func awaitFile(t *testing.T, volume, name string) {
 	t.Helper()
 	eventually(t, "the script writes "+name, func() bool {
