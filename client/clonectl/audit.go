@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,20 +59,13 @@ func (a *app) runAudit(ctx context.Context, req *clonedv1.ListAuditRequest, outp
 	if err != nil {
 		return err
 	}
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return receive(stream, func(resp *clonedv1.ListAuditResponse) {
 		if output == "json" {
 			fmt.Fprintf(a.out, "%s\n", toJSON(resp.GetEntry()))
-			continue
+			return
 		}
 		a.printEntry(resp.GetEntry())
-	}
+	})
 }
 
 // printEntry prints a line; a stream has no columns that are as wide as needed.

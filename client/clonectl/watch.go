@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/cloned-db/cloned/client"
 	"github.com/cloned-db/cloned/errs"
@@ -66,23 +67,30 @@ func (a *app) watchOnce(ctx context.Context, c *client.Client, req *clonedv1.Wat
 	if err != nil {
 		return err
 	}
-	for {
-		event, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return receive(stream, func(event *clonedv1.WatchClonesResponse) {
 		req.AfterRevision = event.GetRevision()
 		if output == "json" {
 			fmt.Fprintf(a.out, "%s\n", toJSON(event))
-			continue
+			return
 		}
 		clone, what := event.GetClone(), state(event.GetClone())
 		if event.GetType() == clonedv1.EventType_EVENT_TYPE_DELETE {
 			what = "deleted"
 		}
 		fmt.Fprintf(a.out, "%s  %-30s %-20s %s\n", time.Now().Format(time.TimeOnly), clone.GetName(), what, clone.GetMessage())
+	})
+}
+
+// receive calls each with every message of a stream, until that ends.
+func receive[T any](stream grpc.ServerStreamingClient[T], each func(*T)) error {
+	for {
+		message, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		each(message)
 	}
 }
