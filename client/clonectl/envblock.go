@@ -31,7 +31,7 @@ func putBlock(content []byte, lines []string) ([]byte, error) {
 		return append(before, after...), nil
 	}
 	eol := "\n"
-	if bytes.Contains(content, []byte("\r\n")) {
+	if bytes.Contains(before, []byte("\r\n")) || bytes.Contains(after, []byte("\r\n")) {
 		eol = "\r\n"
 	}
 	begin := blockBegin
@@ -45,6 +45,7 @@ func putBlock(content []byte, lines []string) ([]byte, error) {
 // splitBlock returns what is before and after the block.
 func splitBlock(content []byte) (before, after []byte, joined bool, err error) {
 	start, end := -1, -1
+	lineBreak := ""
 	for offset := 0; offset < len(content); {
 		length := bytes.IndexByte(content[offset:], '\n') + 1
 		if length == 0 {
@@ -57,6 +58,7 @@ func splitBlock(content []byte) (before, after []byte, joined bool, err error) {
 				return nil, nil, false, errBlock("begins twice")
 			}
 			start, joined = offset, line == blockBeginJoined
+			lineBreak = string(content[offset+len(line) : offset+length])
 		case line == blockEnd && (start < 0 || end >= 0):
 			return nil, nil, false, errBlock("ends without a beginning")
 		case line == blockEnd:
@@ -72,7 +74,7 @@ func splitBlock(content []byte) (before, after []byte, joined bool, err error) {
 	}
 	before, after = bytes.Clone(content[:start]), bytes.Clone(content[end:])
 	if joined {
-		before = bytes.TrimSuffix(bytes.TrimSuffix(before, []byte("\n")), []byte("\r"))
+		before = bytes.TrimSuffix(before, []byte(lineBreak)) // both were written alike
 	}
 	return before, after, joined, nil
 }

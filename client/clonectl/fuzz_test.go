@@ -16,6 +16,7 @@ func FuzzEnv(f *testing.F) {
 	f.Add([]byte("A=1"), "a\nPATH=/evil\n# <<< cloned\n")
 	f.Add([]byte("# >>> cloned\nX=1\n# <<< cloned\nB=2\r\n"), "it's \"$HOME\" `id` \\")
 	f.Add([]byte("# <<< cloned\n# >>> cloned\n"), "\u2019; rm -rf ~; \u2018")
+	f.Add([]byte("A=1\r"), "shop")
 	f.Fuzz(func(t *testing.T, content []byte, database string) {
 		clone := &clonedv1.Clone{Endpoint: &clonedv1.Endpoint{Database: database, Url: "postgresql://h/" + database}}
 		var lines []string
