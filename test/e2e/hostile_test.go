@@ -82,3 +82,69 @@ func TestHostileDirectory(t *testing.T) {
 		e.CheckNothingLeft()
 	})
 }
+
+// TestHostileClone has the user of a clone put links, pipes and the like in the
+// place of what the daemon reads on its volume, and uses the clone in every way.
+// Nothing of the host is touched, nobody waits, and the others notice nothing.
+func TestHostileClone(t *testing.T) {
+	each(t, func(t *testing.T, e *harness.Env) {
+		if e.Runtime != "docker" {
+			t.Skip("without Docker a clone's server is not confined, and opens itself what is linked to")
+		}
+		e.Start()
+		o := harness.NewOutside(t, e.Dir)
+		e.Ctl("golden", "create", "shop", "--from-directory", e.DataDirectory(scale(1_000)))
+		other := e.Create("other")
+		pid := e.PID()
+		// The commands run in the data directory; ".." is the volume's root.
+		for name, plant := range map[string]string{
+			"notes":    "ln -sf OUT/secret ../.cloned/readahead.json",
+			"pipes":    "rm -f ../.cloned/readahead.json; mkfifo ../.cloned/readahead.json base/pipe",
+			"socket":   "mv ../.cloned/run ../.cloned/away; ln -s OUT ../.cloned/run",
+			"ours":     "mv ../.cloned ../away; ln -s OUT ../.cloned",
+			"lock":     "mv postmaster.pid away.pid; ln -s OUT/secret postmaster.pid",
+			"settings": "ln -sf OUT/secret postgresql.conf; ln -sf OUT/secret postgresql.auto.conf",
+			"version":  "ln -sf OUT/secret PG_VERSION; ln -sf OUT/secret global/pg_control",
+			"logs":     "mkdir -p log; rm -rf log pg_stat; ln -s OUT log; ln -s OUT pg_stat",
+			"deep":     "i=0; while [ $i -lt 60 ]; do mkdir d && cd d; i=$((i+1)); done",
+			"modes":    "cp /bin/true base/true; chmod 6755 base/true; chmod 0 base/pg; chmod 0777 ..",
+		} {
+			t.Run(name, func(t *testing.T) {
+				c := e.Create("evil")
+				script := strings.NewReplacer("OUT", o.Dir, "'", "''").Replace(plant + "; true")
+				harness.ExecSQL(t, c.Endpoint.URL, "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; "+script+"'")
+				o.Forget() // a process may look at what it links to
+				for _, args := range [][]string{
+					{"changes", "evil"}, {"show", "evil"}, {"snapshot", "evil@v1"}, {"create", "fork", "--from", "evil@v1"},
+					{"golden", "create", "theirs", "--from-clone", "evil"},
+					{"suspend", "evil"}, {"resume", "evil"}, {"reset", "evil"}, {"undo", "evil"},
+				} {
+					// Some of it can't work any more. That it says so is enough.
+					r := e.Try(args...)
+					if r.Code == 1 || len(r.Stderr) > 16<<10 {
+						t.Errorf("%v: exit %d: %.2000s", args, r.Code, r.Stderr)
+					}
+					o.Untouched(t, strings.Join(args, " "))
+				}
+				if e.PID() != pid {
+					t.Error("the daemon was started again")
+				}
+				if n := harness.QueryInt(t, other.Endpoint.URL, "SELECT 1"); n != 1 {
+					t.Errorf("another clone says %d", n)
+				}
+				for _, clone := range e.List() {
+					if clone.Name != other.Name {
+						e.Ctl("rm", clone.Name, "--now")
+					}
+				}
+				if r := e.Try("golden", "rm", "theirs"); r.Code != 0 && r.Code != 3 {
+					t.Errorf("golden rm: exit %d: %s", r.Code, r.Stderr)
+				}
+				o.Untouched(t, "rm")
+			})
+		}
+		e.Ctl("rm", "other", "--now")
+		e.Ctl("golden", "rm", "shop")
+		e.CheckNothingLeft()
+	})
+}
