@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,8 +51,11 @@ func parseStat(data []byte) (start uint64, state byte, err error) {
 	if len(fields) < 20 {
 		return 0, 0, fmt.Errorf("%d fields after the name", len(fields))
 	}
+	if state = fields[0][0]; len(fields[0]) != 1 || !unicode.IsLetter(rune(state)) {
+		return 0, 0, fmt.Errorf("%q is no state", fields[0])
+	}
 	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
-	return start, fields[0][0], err
+	return start, state, err
 }
 
 // open returns a descriptor that stands for this very process, whatever becomes

@@ -47,6 +47,12 @@ func parseConnInfo(src database.Source) (*pgconn.Config, error) {
 	if strings.ContainsRune(src.ConnInfo, 0) {
 		return nil, errs.Fieldf(fieldConnInfo, "has a NUL in it")
 	}
+	if isURI(src.ConnInfo) {
+		// libpq's readers of URIs take this one for the end of a user's name, and others don't.
+		if _, parameters, _ := strings.Cut(src.ConnInfo, "?"); strings.Contains(parameters, "@") {
+			return nil, errs.Fieldf(fieldConnInfo, "has an @ among its parameters").WithHint("write it %%40")
+		}
+	}
 	config, err := pgconn.ParseConfigWithOptions(src.ConnInfo, pgconn.ParseConfigOptions{ConnStringAllowedKeys: connInfoKeys})
 	if err != nil {
 		// The cause quotes the string, in which somebody may have put a password.
@@ -73,7 +79,7 @@ func parseConnInfo(src database.Source) (*pgconn.Config, error) {
 // itself, so that it comes neither from the daemon's environment nor from who
 // runs it.
 func mentions(connInfo, key string) bool {
-	if strings.HasPrefix(connInfo, "postgresql://") || strings.HasPrefix(connInfo, "postgres://") {
+	if isURI(connInfo) {
 		return uriMentions(connInfo, key)
 	}
 	mentioned := false
@@ -89,6 +95,10 @@ func mentions(connInfo, key string) bool {
 			mentioned = strings.Trim(value, `\`) != ""
 		}
 	}
+}
+
+func isURI(connInfo string) bool {
+	return strings.HasPrefix(connInfo, "postgresql://") || strings.HasPrefix(connInfo, "postgres://")
 }
 
 const spaces = " \t\n\r\v\f"
