@@ -88,6 +88,7 @@ func (b *bench) run() {
 		b.tests("small", block)
 		return
 	}
+	b.trust()
 	small, smallFloor := b.alone("small", "", alone)
 	b.atOnce("small")
 	b.space("small")
