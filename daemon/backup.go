@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/durable"
 	"github.com/cloned-db/cloned/state"
 )
 
@@ -59,7 +60,7 @@ func Backup(ctx context.Context, cfg Config, path string, running func(context.C
 	if err != nil {
 		return Contents{}, err
 	}
-	return c, writeFile(path, archive)
+	return c, durable.Replace(path, archive, 0o600)
 }
 
 // CheckState verifies the state directory, and changes nothing. It may be called
@@ -134,7 +135,7 @@ func verify(files map[string][]byte) (c Contents, err error) {
 // spread writes a backup's files into an empty directory, and opens them.
 func spread(dir string, files map[string][]byte) (*state.Store, Contents, error) {
 	for _, name := range backedUp {
-		if err := writeFile(filepath.Join(dir, name), files[name]); err != nil {
+		if err := durable.Replace(filepath.Join(dir, name), files[name], 0o600); err != nil {
 			return nil, Contents{}, err
 		}
 	}

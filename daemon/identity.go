@@ -14,6 +14,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/durable"
 )
 
 // Files of the state directory.
@@ -138,7 +139,7 @@ func (i *Installation) readKey(records bool) error {
 		if _, err := rand.Read(i.Key); err != nil {
 			return fmt.Errorf("making the installation's key: %w", err)
 		}
-		return writeFile(path, i.Key)
+		return durable.Replace(path, i.Key, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("reading the installation's key: %w", err)
@@ -162,39 +163,7 @@ func (i *Installation) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(i.dir, fileInstallation), append(data, '\n'))
-}
-
-// writeFile replaces a file as a whole, readable by us alone: after a crash it
-// has the old content or the new, and the new once writeFile has returned.
-func writeFile(path string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // of mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(tmp.Name()))
-		}
-	}()
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a rename in the directory durable.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Replace(filepath.Join(i.dir, fileInstallation), append(data, '\n'), 0o600)
 }
 
 func exists(path string) (bool, error) {

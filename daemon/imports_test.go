@@ -24,7 +24,7 @@ func TestImports(t *testing.T) {
 		"errs":              {},
 		"errs/grpcstatus":   {"errs"},
 		"proto":             {},
-		"state":             {"errs"},
+		"state":             {"errs", "internal"},
 		"storage":           {"errs", "internal"},
 		"container":         {"errs", "internal"},
 		"database":          {"errs", "internal", "container"},

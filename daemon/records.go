@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/durable"
 	"github.com/cloned-db/cloned/state"
 )
 
@@ -89,7 +90,7 @@ func (d *Daemon) adopt(ctx context.Context, path string, o Options) (err error) 
 	if err := os.Rename(unfinished, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // hasRecords says whether there are goldens or clones, but for those that are

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/durable"
 )
 
 // Restore puts a backup into the state directory, once all of it is verified. It
@@ -49,7 +50,7 @@ func Restore(cfg Config, path string, force bool) (c Contents, aside string, err
 		if err := os.Rename(filepath.Join(fresh, name), filepath.Join(cfg.StateDir, name)); err != nil {
 			return c, aside, err
 		}
-		if err := syncDir(cfg.StateDir); err != nil {
+		if err := durable.SyncDir(cfg.StateDir); err != nil {
 			return c, aside, err
 		}
 	}
@@ -84,5 +85,5 @@ func putAside(stateDir string, force bool) (aside string, err error) {
 			return aside, err
 		}
 	}
-	return aside, errors.Join(syncDir(aside), syncDir(stateDir))
+	return aside, errors.Join(durable.SyncDir(aside), durable.SyncDir(stateDir))
 }

@@ -18,6 +18,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/durable"
 )
 
 // version is that of the file's layout. It grows with each change that an
@@ -97,7 +98,7 @@ func makeFile(path string) (err error) {
 	if err := os.Rename(unfinished, path); err != nil {
 		return unreadable(path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // bringUp makes a new file a state, and an older one up to date.
@@ -195,14 +196,6 @@ func unreadable(path string, err error) error {
 func corrupt(path string, err error) error {
 	return errs.New(errs.Corrupt, "STATE_CORRUPT", "state %s is damaged: %w", path, err).
 		WithHint("put a backup of it back; without one move it away and start with --adopt")
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("state: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // checkVersion returns the file's version, and refuses what a newer cloned wrote.

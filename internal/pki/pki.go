@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cloned-db/cloned/errs"
+	"github.com/cloned-db/cloned/internal/durable"
 )
 
 // Names of what is not a client's.
@@ -79,7 +80,7 @@ func Init(dir string, also []string, client string) (err error) {
 	} else if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // NewClient issues a certificate for a client. errs.Exists if there is one with
@@ -129,7 +130,7 @@ func Renew(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(replaceFile(files.Key, p.key, 0o600), replaceFile(files.Cert, p.cert, 0o644))
+	return errors.Join(durable.Replace(files.Key, p.key, 0o600), durable.Replace(files.Cert, p.cert, 0o644))
 }
 
 // Expiry returns the time until which a certificate is good.
