@@ -211,24 +211,13 @@ func newGoldenList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var rows [][]string
-			for _, g := range resp.GetGoldens() {
-				if output == "name" {
-					fmt.Fprintln(a.out, g.GetName())
-				}
+			return printList(a, output, resp.GetGoldens(), "NAME ENGINE VERSION SIZE SNAPSHOTS NEWEST CLONES SOURCE", func(g *clonedv1.Golden) []string {
 				s, version, old := g.GetNewestSnapshot(), "-", "-"
 				if s != nil {
 					version, old = fmt.Sprint(s.GetMajor()), span(time.Since(s.GetCreateTime().AsTime()))
 				}
-				rows = append(rows, []string{g.GetName(), g.GetEngine(), version, size(s.GetSizeBytes()), fmt.Sprint(g.GetSnapshotCount()), old, fmt.Sprint(g.GetCloneCount()), source(g.GetSource())})
-			}
-			switch output {
-			case "json":
-				return a.printJSON(jsonList(resp.GetGoldens()))
-			case "name":
-				return nil
-			}
-			return a.table("NAME ENGINE VERSION SIZE SNAPSHOTS NEWEST CLONES SOURCE", rows)
+				return []string{g.GetName(), g.GetEngine(), version, size(s.GetSizeBytes()), fmt.Sprint(g.GetSnapshotCount()), old, fmt.Sprint(g.GetCloneCount()), source(g.GetSource())}
+			})
 		},
 	}
 	outputFlag(cmd, &output, "name")

@@ -103,24 +103,13 @@ func allClones(ctx context.Context, c *client.Client, f *clonedv1.CloneFilter) (
 }
 
 func (a *app) printClones(list []*clonedv1.Clone, output string) error {
-	switch output {
-	case "json":
-		return a.printJSON(jsonList(list))
-	case "name":
-		for _, c := range list {
-			fmt.Fprintln(a.out, c.GetName())
-		}
-		return nil
-	}
-	if len(list) == 0 && terminal(a.out) {
+	if output == "" && len(list) == 0 && terminal(a.out) {
 		fmt.Fprintln(a.err, "no clones: clonectl create makes one")
 		return nil
 	}
-	rows := make([][]string, len(list))
-	for i, c := range list {
-		rows[i] = []string{c.GetName(), c.GetGolden(), dash(c.GetBranch()), state(c), dash(address(c)), age(c), expires(c), dash(c.GetOwner())}
-	}
-	return a.table("NAME GOLDEN BRANCH STATE ADDRESS AGE EXPIRES OWNER", rows)
+	return printList(a, output, list, "NAME GOLDEN BRANCH STATE ADDRESS AGE EXPIRES OWNER", func(c *clonedv1.Clone) []string {
+		return []string{c.GetName(), c.GetGolden(), dash(c.GetBranch()), state(c), dash(address(c)), age(c), expires(c), dash(c.GetOwner())}
+	})
 }
 
 func dash(s string) string {

@@ -59,6 +59,29 @@ func jsonList[M proto.Message](list []M) []json.RawMessage {
 	return out
 }
 
+// printList prints things that have names: as JSON, by their names alone, or as a
+// table.
+func printList[M interface {
+	proto.Message
+	GetName() string
+}](a *app, output string, list []M, header string, row func(M) []string) error {
+	if output == "json" {
+		return a.printJSON(jsonList(list))
+	}
+	var rows [][]string
+	for _, m := range list {
+		if output == "name" {
+			fmt.Fprintln(a.out, m.GetName())
+		} else {
+			rows = append(rows, row(m))
+		}
+	}
+	if output == "name" {
+		return nil
+	}
+	return a.table(header, rows)
+}
+
 // table prints aligned columns.
 func (a *app) table(header string, rows [][]string) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)

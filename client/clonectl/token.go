@@ -108,21 +108,10 @@ func newTokenList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var rows [][]string
-			for _, t := range resp.GetTokens() {
-				if output == "name" {
-					fmt.Fprintln(a.out, t.GetName())
-				}
+			return printList(a, output, resp.GetTokens(), "NAME ROLE GOLDENS LIMITS EXPIRY AGE BY", func(t *clonedv1.Token) []string {
 				age := span(time.Since(t.GetCreateTime().AsTime()))
-				rows = append(rows, []string{t.GetName(), roleName(t.GetRole()), allOr(t.GetGoldens()), cmp.Or(limitsText(t.GetLimits()), "-"), expiry(t), age, t.GetCreatedBy()})
-			}
-			switch output {
-			case "json":
-				return a.printJSON(jsonList(resp.GetTokens()))
-			case "name":
-				return nil
-			}
-			return a.table("NAME ROLE GOLDENS LIMITS EXPIRY AGE BY", rows)
+				return []string{t.GetName(), roleName(t.GetRole()), allOr(t.GetGoldens()), cmp.Or(limitsText(t.GetLimits()), "-"), expiry(t), age, t.GetCreatedBy()}
+			})
 		},
 	}
 	outputFlag(cmd, &output, "name")
