@@ -38,10 +38,24 @@ func (b *bench) branch(golden string, n int) {
 	b.check(err)
 	defer conn.Close(ctx)
 
-	bare := func(freeze bool) func(i int) time.Duration {
+	checkpoint := func() error {
+		_, err := conn.Exec(ctx, "CHECKPOINT")
+		return err
+	}
+	// No session of a clone waits for somebody to take a snapshot.
+	connected := func() error {
+		conn, err := pgx.Connect(ctx, parent.Endpoint.URL)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(ctx, "CHECKPOINT")
+		go conn.Close(ctx) // which waits for the server
+		return err
+	}
+	bare := func(checkpoint func() error, freeze bool) func(i int) time.Duration {
 		return func(i int) time.Duration {
 			time.Sleep(dirty)
-			took := b.took(func() error { return f.checkpointed(ctx, conn, freeze, i) })
+			took := b.took(func() error { return errors.Join(checkpoint(), f.frozen(ctx, freeze, i)) })
 			b.check(f.removeSnapshot(ctx, i))
 			return took
 		}
@@ -57,16 +71,17 @@ func (b *bench) branch(golden string, n int) {
 		b.check(err)
 		return took
 	}
-	measure := []func(i int) time.Duration{ours, bare(false)}
+	measure := []func(i int) time.Duration{ours, bare(connected, false), bare(checkpoint, false)}
 	if b.e.Driver != "zfs" {
-		measure = append(measure, bare(true))
+		measure = append(measure, bare(checkpoint, true))
 	}
 	snapshots := b.turns(n, measure...)
 	b.rows.within(1.5, b.env+"/snapshot_under_load", snapshots[0], snapshots[1])
+	b.rows.add(b.env+"/snapshot_under_load_vs_open_session", snapshots[0], snapshots[2])
 	if b.e.Driver != "zfs" {
 		// This filesystem keeps no order among writes, so that a bare snapshot is of
 		// no use to a server that forces none to disk: this is what a safe one takes.
-		b.rows.add(b.env+"/snapshot_under_load_vs_frozen", snapshots[0], snapshots[2])
+		b.rows.add(b.env+"/snapshot_under_load_vs_frozen", snapshots[0], snapshots[3])
 	}
 
 	made := func(kind string, make func(ctx context.Context, name, from string) error, from string) func(i int) time.Duration {
@@ -191,12 +206,9 @@ func (b *bench) load(c harness.Clone) (stop func() error) {
 	}
 }
 
-// checkpointed takes a bare snapshot of the template's volume after a checkpoint,
-// of a server that is frozen meanwhile or not.
-func (f *floor) checkpointed(ctx context.Context, conn *pgx.Conn, freeze bool, i int) error {
-	if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil {
-		return err
-	}
+// frozen takes a bare snapshot of the template's volume, whose server is frozen
+// meanwhile or not.
+func (f *floor) frozen(ctx context.Context, freeze bool, i int) error {
 	if !freeze {
 		return f.snapshotVolume(ctx, i)
 	}
