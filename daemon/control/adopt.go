@@ -63,6 +63,9 @@ func (p *Plane) Adopt(ctx context.Context) (report []string, err error) {
 	if err := a.adoptClones(ctx, observed); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // what could not be looked at for it is no worse than before
+	}
 	err = p.step(stepCommitOutcome, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			for _, g := range a.goldens {
