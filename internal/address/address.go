@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/cloned-db/cloned/errs"
 )
@@ -60,13 +61,25 @@ func parseTCP(text string, u *url.URL) (Address, error) {
 	if u.Path != "" || u.Hostname() == "" || u.Port() == "" {
 		return Address{}, malformed(text)
 	}
-	if _, err := netip.ParseAddr(u.Hostname()); err != nil && strings.ContainsAny(u.Hostname(), ":%") {
+	name := u.Hostname()
+	if ip, err := netip.ParseAddr(name); err == nil {
+		name = ip.Zone()
+		if ip.Is6() && u.Host[0] != '[' {
+			return Address{}, malformed(text)
+		}
+	}
+	if strings.ContainsFunc(name, notInName) {
 		return Address{}, malformed(text)
 	}
 	if _, err := strconv.ParseUint(u.Port(), 10, 16); err != nil {
 		return Address{}, invalid("address %q: the port must be 0 to 65535", text)
 	}
 	return Address{Network: u.Scheme, Addr: net.JoinHostPort(u.Hostname(), u.Port())}, nil
+}
+
+// notInName says that a rune is in the name of no host and no network interface.
+func notInName(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
 }
 
 func malformed(text string) error {
