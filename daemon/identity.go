@@ -79,6 +79,9 @@ func lockStateDir(dir string) (unlock func() error, err error) {
 		return nil, errs.New(errs.Precondition, reasonRunning, "another cloned runs on the state directory %s", dir).
 			WithHint("stop it first, or give this one a state_dir of its own")
 	}
+	if err := durable.Sweep(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("removing what a power cut left in %s: %w", dir, err), lock.Close())
+	}
 	return lock.Close, nil
 }
 

@@ -9,7 +9,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
+
+// unfinished is in the names of files that are being written.
+const unfinished = ".new-"
+
+// Sweep removes what a power cut has left of files that were being written in a
+// directory. Nobody else may write there meanwhile.
+func Sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") && strings.Contains(e.Name(), unfinished) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
 
 // Place makes a file; fs.ErrExist if there is one.
 func Place(path string, data []byte, mode fs.FileMode) error {
@@ -23,7 +39,7 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 
 // write makes the file beside its place, and puts it there once it is on disk.
 func write(path string, data []byte, mode fs.FileMode, put func(from, to string) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".new-*") // of mode 0600
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+unfinished+"*") // of mode 0600
 	if err != nil {
 		return err
 	}
