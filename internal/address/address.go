@@ -79,7 +79,7 @@ func parseTCP(text string, u *url.URL) (Address, error) {
 
 // notInName says that a rune is in the name of no host and no network interface.
 func notInName(r rune) bool {
-	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
+	return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
 }
 
 func malformed(text string) error {
