@@ -122,11 +122,11 @@ func TestPoolDegraded(t *testing.T) {
 		e.GoldenFromDirectory("shop", scale(1_000))
 		e.Create("before")
 		heal := e.DegradePool()
-		statusSays(t, e, false, "DEGRADED")
+		statusSays(t, e, false, "is not well: DEGRADED")
 		e.Create("meanwhile")
 		eventuallyReady(t, e, "before")
 		heal()
-		statusSays(t, e, true, "DEGRADED")
+		statusSays(t, e, true, "is not well")
 		e.CheckNothingLeft()
 	})
 }
