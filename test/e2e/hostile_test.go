@@ -107,11 +107,11 @@ func TestHostileClone(t *testing.T) {
 			"version":  "ln -sf OUT/secret PG_VERSION; ln -sf OUT/secret global/pg_control",
 			"logs":     "mkdir -p log; rm -rf log pg_stat; ln -s OUT log; ln -s OUT pg_stat",
 			"deep":     "i=0; while [ $i -lt 60 ]; do mkdir d && cd d; i=$((i+1)); done",
-			"modes":    "cp /bin/true base/true; chmod 6755 base/true; chmod 0 base/pg; chmod 0777 ..",
+			"modes":    "cp /bin/true base/true; chmod 6755 base/true; chmod 0 base/1; chmod 0777 ..",
 		} {
 			t.Run(name, func(t *testing.T) {
 				c := e.Create("evil")
-				script := strings.NewReplacer("OUT", o.Dir, "'", "''").Replace(plant + "; true")
+				script := strings.NewReplacer("OUT", o.Dir, "'", "''").Replace("set -e; " + plant)
 				harness.ExecSQL(t, c.Endpoint.URL, "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; "+script+"'")
 				o.Forget() // a process may look at what it links to
 				for _, args := range [][]string{

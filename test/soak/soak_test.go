@@ -25,8 +25,8 @@ const (
 	// themselves.
 	moreGoroutines, moreDescriptors = 4, 4
 	moreResidentMiB, morePoolMiB    = 16, 4
-	// The last events of clones are there for watchers, so many of them; at the
-	// beginning there are none.
+	// The last 4,096 events of clones are there for watchers, at the beginning there
+	// are none: 9 MiB of small ones, and as much again until they are collected.
 	eventsMiB = 16
 )
 
