@@ -71,13 +71,13 @@ func (b *bench) branch(golden string, n int) {
 		b.check(err)
 		return took
 	}
-	measure := []func(i int) time.Duration{ours, bare(connected, false), bare(checkpoint, false)}
+	measure := []func(i int) time.Duration{ours, bare(checkpoint, false), bare(connected, false)}
 	if b.e.Driver != "zfs" {
 		measure = append(measure, bare(checkpoint, true))
 	}
 	snapshots := b.turns(n, measure...)
 	b.rows.within(1.5, b.env+"/snapshot_under_load", snapshots[0], snapshots[1])
-	b.rows.add(b.env+"/snapshot_under_load_vs_open_session", snapshots[0], snapshots[2])
+	b.rows.add(b.env+"/snapshot_under_load_vs_own_session", snapshots[0], snapshots[2])
 	if b.e.Driver != "zfs" {
 		// This filesystem keeps no order among writes, so that a bare snapshot is of
 		// no use to a server that forces none to disk: this is what a safe one takes.
