@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -82,21 +84,31 @@ func TestBranch(t *testing.T) {
 		e.Ctl("rm", "main")
 		steps(fork)
 		steps(old)
-		var tree []struct {
+		type node struct {
 			Name        string
 			Deleted     bool
 			UniqueBytes json.Number
 		}
-		if err := json.Unmarshal([]byte(e.Ctl("tree", "-o", "json")), &tree); err != nil {
-			t.Fatal(err)
-		}
 		var shown []string
-		for _, n := range tree {
-			shown = append(shown, fmt.Sprintf("%s %v", n.Name, n.Deleted))
-			if held, err := n.UniqueBytes.Int64(); n.Name == "main" && (err != nil || held == 0) {
-				t.Errorf("the deleted ancestor is said to hold %q bytes", n.UniqueBytes)
+		// What ZFS counts is some seconds old.
+		harness.Eventually(t, 20*time.Second, "the deleted ancestor takes space", func() error {
+			var tree []node
+			if err := json.Unmarshal([]byte(e.Ctl("tree", "-o", "json")), &tree); err != nil {
+				t.Fatal(err)
 			}
-		}
+			shown = nil
+			for _, n := range tree {
+				shown = append(shown, fmt.Sprintf("%s %v", n.Name, n.Deleted))
+			}
+			i := slices.IndexFunc(tree, func(n node) bool { return n.Name == "main" })
+			if i < 0 {
+				return errors.New("there is none")
+			}
+			if held, err := tree[i].UniqueBytes.Int64(); err != nil || held == 0 {
+				return fmt.Errorf("it is said to take %q bytes", tree[i].UniqueBytes)
+			}
+			return nil
+		})
 		// As long as main can be brought back, so can its snapshot.
 		for _, want := range []string{"shop false", "main true", "v1 false", "fork false", "old false"} {
 			if !strings.Contains(strings.Join(shown, ", "), want) {
