@@ -48,9 +48,8 @@ func parseConnInfo(src database.Source) (*pgconn.Config, error) {
 		return nil, errs.Fieldf(fieldConnInfo, "has a NUL in it")
 	}
 	if isURI(src.ConnInfo) {
-		// libpq's readers of URIs take this one for the end of a user's name, and others don't.
-		if _, parameters, _ := strings.Cut(src.ConnInfo, "?"); strings.Contains(parameters, "@") {
-			return nil, errs.Fieldf(fieldConnInfo, "has an @ among its parameters").WithHint("write it %%40")
+		if err := checkURI(src.ConnInfo); err != nil {
+			return nil, err
 		}
 	}
 	config, err := pgconn.ParseConfigWithOptions(src.ConnInfo, pgconn.ParseConfigOptions{ConnStringAllowedKeys: connInfoKeys})
@@ -73,6 +72,19 @@ func parseConnInfo(src database.Source) (*pgconn.Config, error) {
 		}
 	}
 	return config, nil
+}
+
+// checkURI refuses a URI that is not read by all in one way: who stops at which of
+// several @, or trims what is no letter, connects elsewhere.
+func checkURI(uri string) error {
+	if strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errs.Fieldf(fieldConnInfo, "has a character in it that a URI can't have").WithHint("write it as %%XX, in hexadecimal")
+	}
+	user, rest, named := strings.Cut(uri[strings.Index(uri, "//")+2:], "@")
+	if named && strings.ContainsAny(user, "/?#") || strings.Contains(rest, "@") {
+		return errs.Fieldf(fieldConnInfo, "has an @ elsewhere than between the user and the host").WithHint("write it %%40")
+	}
+	return nil
 }
 
 // mentions says whether a connection string that was parsed sets a parameter
@@ -127,13 +139,14 @@ func uriMentions(uri, key string) bool {
 		return false
 	}
 	if in := u.Query(); in.Has(key) {
-		return in.Get(key) != ""
+		return strings.Trim(in.Get(key), spaces) != ""
 	}
 	switch key {
 	case "user":
-		return u.User.Username() != ""
+		return strings.Trim(u.User.Username(), spaces) != ""
 	case "host":
-		return u.Host != "" && u.Host[0] != ':'
+		host := strings.Trim(u.Host, spaces)
+		return host != "" && host[0] != ':'
 	}
 	return false
 }
