@@ -36,9 +36,10 @@ type Store struct {
 	changed chan struct{} // closed, and replaced, by each commit
 }
 
-// change is one call of Update.
+// change is one call of Update, or of UpdateSoon.
 type change struct {
 	fn   func(*Tx) error
+	soon bool
 	err  error
 	done chan struct{}
 }
@@ -96,7 +97,16 @@ func (s *Store) Changed() <-chan struct{} {
 // Update runs fn on the present state and returns when its changes are on disk.
 // If fn or the writing fails, nothing has changed. fn must touch nothing but
 // the transaction, and not wait for anything.
-func (s *Store) Update(fn func(*Tx) error) error {
+func (s *Store) Update(fn func(*Tx) error) error { return s.update(&change{fn: fn}) }
+
+// UpdateSoon is Update, but returns when the changes are to be seen, a moment before
+// they are on disk: after all that was changed before, and before all that is changed
+// later. If they can't be written they are taken back. So it is for what the state
+// leads to anyhow, should the daemon die in that moment: the outcome of something
+// that is done already, and that is found done when it is tried again.
+func (s *Store) UpdateSoon(fn func(*Tx) error) error { return s.update(&change{fn: fn, soon: true}) }
+
+func (s *Store) update(c *change) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -104,7 +114,7 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	}
 	s.senders.Add(1)
 	s.mu.Unlock()
-	c := &change{fn: fn, done: make(chan struct{})}
+	c.done = make(chan struct{})
 	s.changes <- c
 	s.senders.Done()
 	<-c.done
@@ -115,41 +125,57 @@ func (s *Store) Update(fn func(*Tx) error) error {
 func (s *Store) write() {
 	defer close(s.ended)
 	for c := range s.changes {
-		batch := []*change{c}
-		for more := true; more && len(batch) < batchMax; {
-			select {
-			case c, ok := <-s.changes:
-				if more = ok; ok {
-					batch = append(batch, c)
-				}
-			default:
-				more = false
+		for c != nil {
+			if c.soon {
+				s.commitSoon(c)
+				break
 			}
-		}
-		s.commit(batch)
-		for _, c := range batch {
-			close(c.done)
+			var batch []*change
+			batch, c = s.batch(c)
+			s.commit(batch)
+			for _, c := range batch {
+				close(c.done)
+			}
 		}
 	}
 }
 
-// commit applies the changes of a batch, one on top of the other, and writes
-// those that succeed at once.
-func (s *Store) commit(batch []*change) {
-	next := s.view.Load().fork()
-	var writes []write
-	var applied []*change
-	for _, c := range batch {
-		tx := &Tx{View: next.fork()}
-		if c.err = c.fn(tx); c.err == nil {
-			c.err = tx.err
-		}
-		if c.err == nil && len(tx.writes) > 0 {
-			next = tx.View
-			writes = append(writes, tx.writes...)
-			applied = append(applied, c)
+// batch returns a change and those that wait to be written with it. What is next
+// has to be written after them, by itself.
+func (s *Store) batch(first *change) (batch []*change, next *change) {
+	batch = []*change{first}
+	for len(batch) < batchMax {
+		select {
+		case c, ok := <-s.changes:
+			if !ok || c.soon {
+				return batch, c
+			}
+			batch = append(batch, c)
+		default:
+			return batch, nil
 		}
 	}
+	return batch, nil
+}
+
+// commitSoon applies a change, tells so, and then writes it.
+func (s *Store) commitSoon(c *change) {
+	next, writes, _ := s.apply([]*change{c})
+	if len(writes) > 0 {
+		s.publish(&next)
+	}
+	close(c.done)
+	if len(writes) == 0 {
+		return
+	}
+	if err := s.save(writes, &next); err != nil {
+		_ = s.reload(err) // who asked has gone; the next change has the same error
+	}
+}
+
+// commit applies the changes of a batch and writes those that succeed at once.
+func (s *Store) commit(batch []*change) {
+	next, writes, applied := s.apply(batch)
 	if len(applied) == 0 {
 		return
 	}
@@ -161,6 +187,24 @@ func (s *Store) commit(batch []*change) {
 		return
 	}
 	s.publish(&next)
+}
+
+// apply makes the next state of the changes, one on top of the other, without those
+// that fail.
+func (s *Store) apply(batch []*change) (next View, writes []write, applied []*change) {
+	next = s.view.Load().fork()
+	for _, c := range batch {
+		tx := &Tx{View: next.fork()}
+		if c.err = c.fn(tx); c.err == nil {
+			c.err = tx.err
+		}
+		if c.err == nil && len(tx.writes) > 0 {
+			next = tx.View
+			writes = append(writes, tx.writes...)
+			applied = append(applied, c)
+		}
+	}
+	return next, writes, applied
 }
 
 func (s *Store) publish(v *View) {

@@ -138,6 +138,55 @@ func TestAllOrNothing(t *testing.T) {
 	check(open(t, path).View())
 }
 
+// TestUpdateSoon: what is changed before it is on disk is to be seen at once, comes
+// in order with all else, and is taken back if it can't be written.
+func TestUpdateSoon(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	soon := func(id string, n int) error {
+		return s.UpdateSoon(func(tx *state.Tx) error {
+			c, _ := tx.Clone("x")
+			if c.Port++; c.Port != n {
+				t.Errorf("change %d comes after %d others", n, c.Port-1)
+			}
+			c.ID, c.Name = id, id
+			tx.PutClone(&c)
+			return nil
+		})
+	}
+	for n := 1; n < 40; n += 2 {
+		if err := soon("x", n); err != nil {
+			t.Fatal(err)
+		}
+		c, _ := s.View().Clone("x")
+		if c.Port != n {
+			t.Fatalf("after change %d: %d", n, c.Port)
+		}
+		c.Port++
+		put(t, s, &c)
+	}
+	failure := errors.New("no")
+	if err := s.UpdateSoon(func(*state.Tx) error { return failure }); !errors.Is(err, failure) {
+		t.Errorf("a change that fails: %v", err)
+	}
+	if err := soon("", 41); err != nil { // bbolt takes no empty key
+		t.Error(err)
+	}
+	put(t, s, &state.Clone{ID: "y", Name: "y", State: state.CloneReady}) // after that
+	check := func(v *state.View) {
+		t.Helper()
+		if c, _ := v.Clone("x"); c.Port != 40 || v.CloneCount() != 2 {
+			t.Errorf("%+v, and %d clones", c, v.CloneCount())
+		}
+	}
+	check(s.View())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(open(t, path).View())
+}
+
 func TestNamesAreUnique(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "state.db"))

@@ -11,6 +11,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	api "github.com/docker/docker/api/types/container"
+	"golang.org/x/sys/unix"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
@@ -29,7 +30,8 @@ const (
 // freezeTry is how long one try to stop all processes may take, and freezeTries
 // how many there are: one that waits for a child of vfork(2) can't be stopped, and
 // if the child has been, it waits for ever. So all are let go on then. freezePoll
-// is between two looks: it is short, for their users wait.
+// is between two looks: it is short, for their users wait, and the thread sleeps
+// itself, for time.Sleep takes a millisecond at least (go.dev/issue/44343).
 const (
 	freezeTry   = 50 * time.Millisecond
 	freezeTries = 100
@@ -99,7 +101,7 @@ func (f freezer) freeze(ctx context.Context) error {
 		if err := f.set(true); err != nil {
 			return err
 		}
-		for deadline := time.Now().Add(freezeTry); ; time.Sleep(freezePoll) {
+		for deadline := time.Now().Add(freezeTry); ; {
 			_, done, err := f.state()
 			if err == nil && done {
 				return nil
@@ -113,6 +115,8 @@ func (f freezer) freeze(ctx context.Context) error {
 			if time.Now().After(deadline) {
 				break
 			}
+			pause := unix.NsecToTimespec(freezePoll.Nanoseconds())
+			_ = unix.Nanosleep(&pause, nil) // a signal may end it early
 		}
 		if err := f.set(false); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cloned-db/cloned/daemon/control"
@@ -454,5 +455,45 @@ func TestSnapshotTwice(t *testing.T) {
 	}
 	if n := r.plane.Waiting(); n != 0 {
 		t.Errorf("%d waiters are left", n)
+	}
+}
+
+// TestCheckpointAhead: the checkpoint of a snapshot does not wait for the request
+// to be on disk, there is one only, and a request that is refused begins none.
+func TestCheckpointAhead(t *testing.T) {
+	t.Parallel()
+	var checkpoints atomic.Int64
+	began := make(chan struct{}, 10)
+	var wait atomic.Bool
+	r := newRig(t, func(cfg *control.Config) {
+		cfg.Fault = func(point string) error {
+			if point == "commit.request.before" && wait.Load() {
+				<-began
+			}
+			return nil
+		}
+	})
+	r.world.OnCall("engine.Checkpoint", func() {
+		checkpoints.Add(1)
+		began <- struct{}{}
+	})
+	r.golden("shop")
+	r.create("main")
+	wait.Store(true)
+	if _, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.plane.CreateClone(r.ctx(), control.CreateRequest{Name: "fork", From: "main", Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := checkpoints.Load(); n != 2 {
+		t.Errorf("%d checkpoints for a snapshot and a fork", n)
+	}
+	wait.Store(false)
+	if _, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"}); !errs.Is(err, errs.Exists) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if n := checkpoints.Load(); n != 2 {
+		t.Errorf("%d checkpoints: one for a request that was refused", n)
 	}
 }

@@ -48,7 +48,7 @@ func (r *cloneRun) apply(ctx context.Context, c state.Clone, known parts, a Acti
 	case Switch:
 		return r.switchOver(c)
 	case TakeSnapshot:
-		return r.take(ctx, c)
+		return r.take(ctx, c, known)
 	case MarkCrash:
 		return r.markCrash(c, part)
 	case MarkLost:

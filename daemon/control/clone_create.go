@@ -235,13 +235,17 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	if _, _, err := chooseOrigin(p.store.View(), caller(ctx), req); err != nil {
+	parent, origin, err := chooseOrigin(p.store.View(), caller(ctx), req)
+	if err != nil {
 		return state.Clone{}, err
 	}
 	if err := p.room(ctx, 0); err != nil {
 		return state.Clone{}, err
 	}
-	id, port, err := newID(), req.Port, error(nil)
+	if origin.ID == "" {
+		p.checkpointAhead(parent)
+	}
+	id, port := newID(), req.Port
 	if port == 0 {
 		port, err = p.ports.reserve(id)
 	} else {

@@ -27,6 +27,12 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 		return state.Snapshot{}, false, inPhase(PhaseAdmit, err)
 	}
 	began, id := p.now(), newID()
+	view := p.store.View()
+	if c, err := caller(ctx).toChange(view, req.Clone); err == nil {
+		if _, err := snapshotNamed(view, c, req); err == nil {
+			p.checkpointAhead(c)
+		}
+	}
 	done := p.waiters.add(snapshotKey(id), untilTaken)
 	defer func() { p.waiters.drop(snapshotKey(id), done) }()
 	var c state.Clone
@@ -171,10 +177,11 @@ func failureOf(s state.Snapshot) error {
 	return errs.New(kind, "SNAPSHOT_FAILED", "the snapshot could not be taken: %s", s.Failure)
 }
 
-// take takes the first of the snapshots that are asked of the clone.
-func (r *cloneRun) take(ctx context.Context, c state.Clone) error {
+// take takes the first of the snapshots that are asked of the clone, and notes what
+// it has seen of the clone.
+func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 	p, id := r.p, c.Taking[0]
-	failed, err := r.freeze(ctx, c, func() error {
+	ran, failed, err := r.freeze(ctx, c, func() error {
 		return p.step(stepSnapshot, func() error {
 			_, err := p.cfg.Driver.Snapshot(ctx, storage.Own(cloneName(c.ID, c.Generation)), id)
 			return err
@@ -186,9 +193,13 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone) error {
 	if err != nil {
 		return err // first of all it has to go on; the next pass begins anew
 	}
+	update := p.store.UpdateSoon // a daemon that dies in that moment finds it taken
+	if failed != nil {
+		update = p.store.Update
+	}
 	var taken state.Snapshot
 	err = p.step(stepCommitOutcome, func() error {
-		return p.store.Update(func(tx *state.Tx) error {
+		return update(func(tx *state.Tx) error {
 			now, ok := tx.Clone(c.ID)
 			if !ok || !slices.Contains(now.Taking, id) {
 				return errStale // it was deleted: what was taken is collected
@@ -217,6 +228,10 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone) error {
 		p.log.Warn("snapshot not taken", "clone", c.Name, "id", c.ID, "snapshot", id, "error", failed)
 		p.owners.wake(snapshotKey(id))
 	}
+	clear(known)
+	if ran && failed == nil {
+		known[c.Generation] = part{volume: present, instance: present, running: true}
+	}
 	p.waiters.tell(snapshotKey(id), news{clone: &c, err: failed})
 	if taken.For != "" {
 		p.owners.wake(cloneKey(taken.For))
@@ -224,11 +239,11 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone) error {
 	return nil
 }
 
-// freeze calls do while nothing writes to the clone's volume, and returns its
-// failure; err if the clone may still be frozen. What the database has in memory
-// is written before, so that what descends from the snapshot has little to
-// recover.
-func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (failed, err error) {
+// freeze calls do while nothing writes to the clone's volume, and returns whether
+// the database has answered, and do's failure; err if the clone may still be
+// frozen. What the database has in memory is written before, so that what descends
+// from the snapshot has little to recover.
+func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (ran bool, failed, err error) {
 	p, name := r.p, cloneName(c.ID, c.Generation)
 	thaw := func(ctx context.Context) error {
 		return p.step(stepThaw, func() error { return p.cfg.Runtime.Thaw(ctx, name) })
@@ -237,37 +252,46 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (
 	// what fails: nobody waits for a look first.
 	switch err := thaw(ctx); {
 	case errs.Is(err, errs.NotFound):
-		return do(), nil
+		return false, do(), nil
 	case err != nil:
-		return nil, err
+		return false, nil, err
 	}
 	if c.State == state.CloneReady {
 		if err := r.checkpoint(ctx, c); err != nil {
 			if i, seen := p.inspect(ctx, name); seen == nil && i.State == container.Exited {
-				return do(), nil
+				return false, do(), nil
 			}
-			return err, nil
+			return false, err, nil
 		}
+		ran = true
 	}
 	if p.cfg.Driver.Capabilities().Ordered {
-		return do(), nil
+		return ran, do(), nil
 	}
 	failed = p.step(stepFreeze, func() error { return p.cfg.Runtime.Freeze(ctx, name) })
 	switch {
 	case failed == nil:
 		failed = do()
 	case errs.As(failed).Reason == container.ReasonExited:
-		return do(), nil
+		return false, do(), nil
 	}
-	return failed, thaw(context.WithoutCancel(ctx)) // even if it was interrupted
+	return ran, failed, thaw(context.WithoutCancel(ctx)) // even if it was interrupted
 }
 
 func (r *cloneRun) checkpoint(ctx context.Context, c state.Clone) error {
-	p := r.p
-	path, err := p.pathOf(ctx, cloneName(c.ID, c.Generation))
+	p, name := r.p, cloneName(c.ID, c.Generation)
+	if begun, ok := p.checkpoints.LoadAndDelete(name); ok {
+		return begun.(*ahead).result(ctx)
+	}
+	path, err := p.pathOf(ctx, name)
 	if err != nil {
 		return err
 	}
+	return p.checkpoint(ctx, c, path)
+}
+
+// checkpoint has a clone's instance write down what it has in memory.
+func (p *Plane) checkpoint(ctx context.Context, c state.Clone, path string) error {
 	return p.step(stepCheckpoint, func() error {
 		l, err := p.launch(c, c.Generation, path)
 		if err != nil {
