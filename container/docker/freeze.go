@@ -35,7 +35,7 @@ const (
 const (
 	freezeTry   = 50 * time.Millisecond
 	freezeTries = 100
-	freezePoll  = 100 * time.Microsecond
+	freezePoll  = 20 * time.Microsecond
 )
 
 // freezer stops the processes of a container by the kernel's own file. That

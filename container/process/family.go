@@ -41,7 +41,7 @@ func (r *Runtime) adopt() error {
 			continue
 		}
 		// The oldest started the others.
-		rec.ID, rec.Process = id, slices.MinFunc(family, func(a, b identity) int { return cmp.Compare(a.Start, b.Start) })
+		rec.ID, rec.Process = id, slices.MinFunc(family, func(a, b relative) int { return cmp.Compare(a.Start, b.Start) }).identity
 		if err := r.save(rec); err != nil {
 			return err
 		}
@@ -50,12 +50,12 @@ func (r *Runtime) adopt() error {
 }
 
 // marked finds the processes that bear our mark, by the ID in it.
-func (r *Runtime) marked() (map[string][]identity, error) {
+func (r *Runtime) marked() (map[string][]relative, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
-	found := map[string][]identity{}
+	found := map[string][]relative{}
 	for _, dir := range dirs {
 		env, err := os.ReadFile(filepath.Join(dir, "environ"))
 		if err != nil {
@@ -70,7 +70,7 @@ func (r *Runtime) marked() (map[string][]identity, error) {
 			if err != nil {
 				return nil, err
 			}
-			if one, err := identify(pid, r.boot); err == nil { // otherwise ended meanwhile
+			if one, err := relativeOf(pid, r.boot); err == nil { // otherwise ended meanwhile
 				found[id] = append(found[id], one)
 			}
 		}
@@ -81,7 +81,7 @@ func (r *Runtime) marked() (map[string][]identity, error) {
 // kill kills the process of w and what it has started, and returns when it has
 // ended.
 func (r *Runtime) kill(id string, w *watch) error {
-	var family []identity
+	var family []relative
 	if !r.root {
 		var err error
 		if family, err = descendants(w.process.PID, r.boot); err != nil {
@@ -120,7 +120,7 @@ func (r *Runtime) killLeft(id string) error {
 }
 
 // killAll kills processes and returns when they have ended.
-func (r *Runtime) killAll(family []identity) error {
+func (r *Runtime) killAll(family []relative) error {
 	var failed error
 	for _, one := range family {
 		pidfd, err := one.open(r.boot)
@@ -139,14 +139,28 @@ func familyError(id string, err error) error {
 	return errs.New(errs.Unavailable, "FAMILY", "ending what instance %s has started: %w", id, err)
 }
 
+// relative is a process of an instance. stopped says that it did nothing when it was
+// looked at, until SIGCONT or for ever; see proc_pid_stat(5).
+type relative struct {
+	identity
+	stopped bool
+}
+
+// relativeOf looks at a process that exists.
+func relativeOf(pid int, boot string) (relative, error) {
+	start, state, err := stat(pid)
+	stopped := state == 'T' || state == 'Z' || state == 'X'
+	return relative{identity{PID: pid, Start: start, Boot: boot}, stopped}, err
+}
+
 // descendants returns the processes that a process has started, and theirs.
-func descendants(pid int, boot string) ([]identity, error) {
+func descendants(pid int, boot string) ([]relative, error) {
 	// Not a pattern: this is on the way of snapshots, and each match is looked at.
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // ended meanwhile
 		return nil, err
 	}
-	var all []identity
+	var all []relative
 	for _, thread := range threads {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, thread.Name()))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -160,7 +174,7 @@ func descendants(pid int, boot string) ([]identity, error) {
 			if err != nil {
 				return nil, err
 			}
-			id, err := identify(child, boot)
+			one, err := relativeOf(child, boot)
 			if err != nil {
 				continue // ended meanwhile
 			}
@@ -168,7 +182,7 @@ func descendants(pid int, boot string) ([]identity, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(append(all, id), theirs...)
+			all = append(append(all, one), theirs...)
 		}
 	}
 	return all, nil

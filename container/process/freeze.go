@@ -20,7 +20,7 @@ import (
 const (
 	freezeTry   = 50 * time.Millisecond
 	freezeTries = 100
-	freezePoll  = 100 * time.Microsecond
+	freezePoll  = 20 * time.Microsecond
 )
 
 // Freeze implements container.Runtime.
@@ -82,8 +82,8 @@ func (r *Runtime) thaw(id string, w *watch) error {
 
 // frozen says whether the process is stopped where it is.
 func (w *watch) frozen() bool {
-	stopped, err := isStopped(w.process.PID)
-	return err == nil && stopped
+	now, err := relativeOf(w.process.PID, w.process.Boot)
+	return err == nil && now.stopped
 }
 
 // find returns the watch of an instance's process; errs.NotFound if there is no
@@ -111,33 +111,24 @@ func (r *Runtime) signalFamily(id string, w *watch, sig unix.Signal) (running in
 		}
 		family = append(family, all[id]...)
 	}
-	for _, one := range append([]identity{w.process}, family...) {
-		stopped, err := isStopped(one.PID)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // ended meanwhile
-		}
-		if err != nil {
-			return running, familyError(id, err)
-		}
-		if !stopped {
+	first, err := relativeOf(w.process.PID, r.boot)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH): // ended meanwhile
+	case err != nil:
+		return 0, familyError(id, err)
+	case first.identity == w.process:
+		family = append([]relative{first}, family...)
+	}
+	for _, one := range family {
+		if !one.stopped {
 			running++
 		} else if sig == unix.SIGSTOP {
 			continue
 		}
-		pidfd, err := one.open(r.boot)
-		if err == nil && pidfd != nil {
-			err = errors.Join(signal(pidfd, sig), pidfd.Close())
-		}
+		err := one.signal(r.boot, sig)
 		if err != nil {
 			return running, familyError(id, err)
 		}
 	}
 	return running, nil
-}
-
-// isStopped says whether a process does nothing until SIGCONT, or for ever; see
-// proc_pid_stat(5).
-func isStopped(pid int) (bool, error) {
-	_, state, err := stat(pid)
-	return state == 'T' || state == 'Z' || state == 'X', err
 }

@@ -61,15 +61,35 @@ func parseStat(data []byte) (start uint64, state byte, err error) {
 // open returns a descriptor that stands for this very process, whatever becomes
 // of its PID; nil if the process has ended.
 func (id identity) open(boot string) (*os.File, error) {
-	if id.PID == 0 || id.Boot != boot {
-		return nil, nil
+	fd, ok, err := id.pidfd(boot)
+	if !ok || err != nil {
+		return nil, err
 	}
-	fd, err := unix.PidfdOpen(id.PID, 0)
+	return newPidfd(fd)
+}
+
+// signal sends a signal to the process, if it has not ended.
+func (id identity) signal(boot string, sig unix.Signal) error {
+	fd, ok, err := id.pidfd(boot)
+	if !ok || err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return sent(unix.PidfdSendSignal(fd, sig, nil, 0))
+}
+
+// pidfd is open, but Go's poller does not know of the descriptor; false if the
+// process has ended.
+func (id identity) pidfd(boot string) (fd int, ok bool, err error) {
+	if id.PID == 0 || id.Boot != boot {
+		return 0, false, nil
+	}
+	fd, err = unix.PidfdOpen(id.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return nil, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return nil, os.NewSyscallError("pidfd_open", err)
+		return 0, false, os.NewSyscallError("pidfd_open", err)
 	}
 	// Only now can the PID not be given to another process any more.
 	start, state, err := stat(id.PID)
@@ -82,9 +102,9 @@ func (id identity) open(boot string) (*os.File, error) {
 		if ended {
 			err = nil
 		}
-		return nil, err
+		return 0, false, err
 	}
-	return newPidfd(fd)
+	return fd, true, nil
 }
 
 // newPidfd lets Go's poller wait for a pidfd, so that no thread has to.
@@ -107,10 +127,15 @@ func signal(pidfd *os.File, sig unix.Signal) error {
 	if err != nil {
 		return os.ErrClosed // its only error, by another name than the file's own
 	}
-	if errors.Is(failed, unix.ESRCH) {
+	return sent(failed)
+}
+
+// sent is the error of a signal, which is none if the process has ended.
+func sent(err error) error {
+	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
-	return failed
+	return err
 }
 
 // await returns when the process of a pidfd has ended, or with an error when
