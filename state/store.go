@@ -161,13 +161,12 @@ func (s *Store) batch(first *change) (batch []*change, next *change) {
 // commitSoon applies a change, tells so, and then writes it.
 func (s *Store) commitSoon(c *change) {
 	next, writes, _ := s.apply([]*change{c})
-	if len(writes) > 0 {
-		s.publish(&next)
-	}
-	close(c.done)
 	if len(writes) == 0 {
+		close(c.done)
 		return
 	}
+	s.publish(&next)
+	close(c.done)
 	if err := s.save(writes, &next); err != nil {
 		_ = s.reload(err) // who asked has gone; the next change has the same error
 	}

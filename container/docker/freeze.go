@@ -11,7 +11,6 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	api "github.com/docker/docker/api/types/container"
-	"golang.org/x/sys/unix"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/errs"
@@ -30,8 +29,7 @@ const (
 // freezeTry is how long one try to stop all processes may take, and freezeTries
 // how many there are: one that waits for a child of vfork(2) can't be stopped, and
 // if the child has been, it waits for ever. So all are let go on then. freezePoll
-// is between two looks: it is short, for their users wait, and the thread sleeps
-// itself, for time.Sleep takes a millisecond at least (go.dev/issue/44343).
+// is between two looks: it is short, for their users wait.
 const (
 	freezeTry   = 50 * time.Millisecond
 	freezeTries = 100
@@ -115,8 +113,7 @@ func (f freezer) freeze(ctx context.Context) error {
 			if time.Now().After(deadline) {
 				break
 			}
-			pause := unix.NsecToTimespec(freezePoll.Nanoseconds())
-			_ = unix.Nanosleep(&pause, nil) // a signal may end it early
+			container.Pause(freezePoll)
 		}
 		if err := f.set(false); err != nil {
 			return err

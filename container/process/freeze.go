@@ -15,8 +15,7 @@ import (
 // freezeTry is how long one try to stop all processes may take, and freezeTries
 // how many there are: a process that waits for a child of vfork(2) can't be
 // stopped, and if the child has been, it waits for ever. So all are let go on then.
-// freezePoll is between two looks: it is short, for their users wait, and the thread
-// sleeps itself, for time.Sleep takes a millisecond at least (go.dev/issue/44343).
+// freezePoll is between two looks: it is short, for their users wait.
 const (
 	freezeTry   = 50 * time.Millisecond
 	freezeTries = 100
@@ -59,8 +58,7 @@ func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, e
 			if ctx.Err() != nil {
 				return false, errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
 			}
-			pause := unix.NsecToTimespec(freezePoll.Nanoseconds())
-			_ = unix.Nanosleep(&pause, nil) // a signal may end it early
+			container.Pause(freezePoll)
 		}
 	}
 	return true, nil

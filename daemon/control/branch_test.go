@@ -497,3 +497,33 @@ func TestCheckpointAhead(t *testing.T) {
 		t.Errorf("%d checkpoints: one for a request that was refused", n)
 	}
 }
+
+// TestRenewedWhileSnapshotIsTaken: what is to be done about a clone after its
+// snapshot is done from what the snapshot has shown of it.
+func TestRenewedWhileSnapshotIsTaken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	c := r.create("main")
+	before := r.read(c)
+	r.world.OnCall("driver.Snapshot", func() {
+		r.must(r.store.Update(func(tx *state.Tx) error {
+			now, _ := tx.Clone(c.ID)
+			now.Renew = true
+			tx.PutClone(&now)
+			return nil
+		}))
+	})
+	if _, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"}); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("its instance is made anew", func() error {
+		if now := r.get("main"); now.Renew || now.State != state.CloneReady {
+			return fmt.Errorf("%+v", now)
+		}
+		return nil
+	})
+	if got := r.read(r.get("main")); got != before || r.world.Calls()["runtime.Start"] < 2 {
+		t.Errorf("it reads %q", got)
+	}
+}

@@ -27,11 +27,8 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 		return state.Snapshot{}, false, inPhase(PhaseAdmit, err)
 	}
 	began, id := p.now(), newID()
-	view := p.store.View()
-	if c, err := caller(ctx).toChange(view, req.Clone); err == nil {
-		if _, err := snapshotNamed(view, c, req); err == nil {
-			p.checkpointAhead(c)
-		}
+	if c, _, err := ofRequest(p.store.View(), caller(ctx), req); err == nil {
+		p.checkpointAhead(c)
 	}
 	done := p.waiters.add(snapshotKey(id), untilTaken)
 	defer func() { p.waiters.drop(snapshotKey(id), done) }()
@@ -39,10 +36,7 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 	err = p.step(stepCommitRequest, func() error {
 		return p.store.Update(func(tx *state.Tx) error {
 			var err error
-			if c, err = caller(ctx).toChange(&tx.View, req.Clone); err != nil {
-				return err
-			}
-			if s, err = snapshotNamed(&tx.View, c, req); err != nil {
+			if c, s, err = ofRequest(&tx.View, caller(ctx), req); err != nil {
 				return err
 			}
 			s, err = p.planSnapshot(tx, &c, id)
@@ -94,6 +88,15 @@ func checkSnapshotRequest(req SnapshotRequest) error {
 
 // errBeingTaken says that the same request is being served already.
 var errBeingTaken = errors.New("the snapshot is being taken")
+
+// ofRequest returns the clone of which a snapshot is asked for, or why there can be
+// none; see snapshotNamed.
+func ofRequest(v *state.View, who Caller, req SnapshotRequest) (c state.Clone, s state.Snapshot, err error) {
+	if c, err = who.toChange(v, req.Clone); err == nil {
+		s, err = snapshotNamed(v, c, req)
+	}
+	return c, s, err
+}
 
 // snapshotNamed returns an error if a snapshot of the clone has the request's
 // name: errBeingTaken, with it, if the same request is being served.
@@ -230,7 +233,9 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 	}
 	clear(known)
 	if ran && failed == nil {
-		known[c.Generation] = part{volume: present, instance: present, running: true}
+		if path, err := p.pathOf(ctx, cloneName(c.ID, c.Generation)); err == nil { // else it is looked at
+			known[c.Generation] = part{volume: present, path: path, instance: present, running: true}
+		}
 	}
 	p.waiters.tell(snapshotKey(id), news{clone: &c, err: failed})
 	if taken.For != "" {
