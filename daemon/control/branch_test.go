@@ -329,7 +329,7 @@ func testParentDeleted(t *testing.T, tune func(*control.Config), kept int) {
 	r.golden("shop")
 	r.create("main")
 	var once sync.Once
-	r.world.OnCall("engine.Checkpoint", func() {
+	r.world.OnCall("runtime.Freeze", func() { // the request is written down by then
 		once.Do(func() { r.must(r.plane.DeleteClone(r.ctx(), control.DeleteRequest{Name: "main", Wait: false})) })
 	})
 	_, _, err := r.plane.CreateClone(r.ctx(), control.CreateRequest{Name: "fork", From: "main", Wait: true})

@@ -151,6 +151,7 @@ func TestProtectedSurvives(t *testing.T) {
 			t.Errorf("%s: %v", event.name, err)
 		}
 		passes(3)
+		r.atRest()
 		now := r.eventuallyState("main", state.CloneReady)
 		if now.ID != c.ID || now.Generation != c.Generation || !now.Protect || r.read(now) != "mine" {
 			t.Errorf("%s: it is %+v", event.name, now)

@@ -72,20 +72,23 @@ func TestReadyAsksNobodyInVain(t *testing.T) {
 	if n := asked.Load(); n != 0 {
 		t.Errorf("asked %d times while it was starting", n)
 	}
+	if err := os.Rename(note, note+".away"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, New().Ready(t.Context(), target), errs.Unavailable)
+	if n := asked.Load(); n != 0 {
+		t.Errorf("asked %d times though nothing runs", n)
+	}
+	if err := os.Rename(note+".away", note); err != nil {
+		t.Fatal(err)
+	}
 	old := time.Now().Add(-time.Minute)
 	if err := os.Chtimes(note, old, old); err != nil {
 		t.Fatal(err)
 	}
 	want(t, New().Ready(t.Context(), target), errs.Unavailable)
-	if n := asked.Load(); n != 1 {
-		t.Errorf("asked %d times after a minute of starting, want once", n)
-	}
-	if err := os.Remove(note); err != nil {
-		t.Fatal(err)
-	}
-	want(t, New().Ready(t.Context(), target), errs.Unavailable)
-	if n := asked.Load(); n != 1 {
-		t.Error("asked though nothing runs")
+	if asked.Load() == 0 { // pgconn may then send a request to cancel, too
+		t.Error("not asked after a minute of starting")
 	}
 }
 
