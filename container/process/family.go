@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,7 +83,7 @@ func (r *Runtime) kill(id string, w *watch) error {
 	var family []relative
 	if !r.root {
 		var err error
-		if family, err = descendants(w.process.PID, r.boot); err != nil {
+		if family, err = familyOf(w.process); err != nil {
 			return familyError(id, err)
 		}
 	}
@@ -144,45 +143,68 @@ func familyError(id string, err error) error {
 type relative struct {
 	identity
 	stopped bool
+	threads int
 }
 
 // relativeOf looks at a process that exists.
 func relativeOf(pid int, boot string) (relative, error) {
-	start, state, err := stat(pid)
-	stopped := state == 'T' || state == 'Z' || state == 'X'
-	return relative{identity{PID: pid, Start: start, Boot: boot}, stopped}, err
+	now, err := statusOf(pid)
+	stopped := now.state == 'T' || now.state == 'Z' || now.state == 'X'
+	return relative{identity{PID: pid, Start: now.start, Boot: boot}, stopped, now.threads}, err
+}
+
+// familyOf returns a process and what it has started, and what that has; none if
+// it has ended.
+func familyOf(process identity) ([]relative, error) {
+	first, err := relativeOf(process.PID, process.Boot)
+	if isGone(err) || err == nil && first.identity != process {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := first.descendants()
+	return append([]relative{first}, theirs...), err
 }
 
 // descendants returns the processes that a process has started, and theirs.
-func descendants(pid int, boot string) ([]relative, error) {
-	// Not a pattern: this is on the way of snapshots, and each match is looked at.
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // ended meanwhile
-		return nil, err
+func (one relative) descendants() ([]relative, error) {
+	tasks := fmt.Sprintf("/proc/%d/task", one.PID)
+	threads := []string{strconv.Itoa(one.PID)}
+	if one.threads != 1 {
+		// Not a pattern: this is on the way of snapshots, and each match is looked at.
+		entries, err := os.ReadDir(tasks)
+		if err != nil && !isGone(err) {
+			return nil, err
+		}
+		threads = nil
+		for _, entry := range entries {
+			threads = append(threads, entry.Name())
+		}
 	}
 	var all []relative
 	for _, thread := range threads {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, thread.Name()))
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		data, err := os.ReadFile(filepath.Join(tasks, thread, "children"))
+		if isGone(err) {
 			continue // ended meanwhile
 		}
 		if err != nil {
 			return nil, err
 		}
 		for _, field := range strings.Fields(string(data)) {
-			child, err := strconv.Atoi(field)
+			pid, err := strconv.Atoi(field)
 			if err != nil {
 				return nil, err
 			}
-			one, err := relativeOf(child, boot)
+			child, err := relativeOf(pid, one.Boot)
 			if err != nil {
 				continue // ended meanwhile
 			}
-			theirs, err := descendants(child, boot)
+			theirs, err := child.descendants()
 			if err != nil {
 				return nil, err
 			}
-			all = append(append(all, one), theirs...)
+			all = append(append(all, child), theirs...)
 		}
 	}
 	return all, nil

@@ -3,7 +3,7 @@ package process
 import (
 	"context"
 	"errors"
-	"io/fs"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,26 +42,55 @@ func (r *Runtime) Freeze(ctx context.Context, id string) error {
 
 // freeze tries once to stop all processes of an instance.
 func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, err error) {
-	// The second look in a row that finds nothing running has seen all: what it
-	// lists was listed when nobody could start another process any more.
-	deadline := time.Now().Add(freezeTry)
-	for quiet := 0; quiet < 2; {
+	w.stopped.Store(nil)
+	// What is listed once all that was listed before has stopped, and is no more
+	// than that, is all: nobody could start another process meanwhile.
+	var before []identity
+	for deadline := time.Now().Add(freezeTry); time.Now().Before(deadline); {
 		if !w.running() {
 			return false, errs.New(errs.Precondition, container.ReasonExited, "instance %s has ended", id)
 		}
-		running, err := r.signalFamily(id, w, unix.SIGSTOP)
-		if err != nil || time.Now().After(deadline) {
+		if ctx.Err() != nil {
+			return false, errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
+		}
+		family, err := r.family(w, id)
+		if err != nil {
 			return false, err
 		}
-		if quiet++; running > 0 {
-			quiet = 0
-			if ctx.Err() != nil {
-				return false, errs.New(errs.Unavailable, "CANCELLED", "freezing instance %s: %w", id, ctx.Err())
+		done := len(family) > 0
+		for _, one := range family {
+			done = done && one.stopped && slices.Contains(before, one.identity)
+			if !one.stopped {
+				err = errors.Join(err, one.signal(r.boot, unix.SIGSTOP))
 			}
+		}
+		if err != nil {
+			return false, familyError(id, err)
+		}
+		if done {
+			w.stopped.Store(&family)
+			return true, nil
+		}
+		before = nil
+		for _, one := range family {
+			one.awaitStop(deadline)
+			before = append(before, one.identity)
+		}
+	}
+	return false, nil
+}
+
+// awaitStop returns when the process does nothing, or at the deadline.
+func (one relative) awaitStop(deadline time.Time) {
+	for !one.stopped && time.Now().Before(deadline) {
+		now, err := relativeOf(one.PID, one.Boot)
+		if err != nil || now.identity != one.identity {
+			return // it has ended
+		}
+		if one = now; !one.stopped {
 			container.Pause(freezePoll)
 		}
 	}
-	return true, nil
 }
 
 // Thaw implements container.Runtime.
@@ -70,12 +99,28 @@ func (r *Runtime) Thaw(_ context.Context, id string) error {
 	if err != nil || !w.running() {
 		return err
 	}
+	if stopped := w.stopped.Load(); stopped != nil && len(*stopped) == 0 && !w.frozen() {
+		return nil
+	}
 	return r.thaw(id, w)
 }
 
 func (r *Runtime) thaw(id string, w *watch) error {
-	_, err := r.signalFamily(id, w, unix.SIGCONT)
-	return err
+	family := w.stopped.Swap(nil)
+	if family == nil || len(*family) == 0 { // then what is stopped is not known
+		all, err := r.family(w, id)
+		if err != nil {
+			return err
+		}
+		family = &all
+	}
+	for _, one := range *family {
+		if err := one.signal(r.boot, unix.SIGCONT); err != nil {
+			return familyError(id, err)
+		}
+	}
+	w.stopped.Store(&[]relative{})
+	return nil
 }
 
 // frozen says whether the process is stopped where it is.
@@ -94,39 +139,16 @@ func (r *Runtime) find(id string) (*watch, error) {
 	return r.watch(rec)
 }
 
-// signalFamily sends a signal to the process of w, and then to all that it has
-// started, and returns how many of them ran before. Those that are stopped are
-// not stopped again.
-func (r *Runtime) signalFamily(id string, w *watch, sig unix.Signal) (running int, err error) {
-	family, err := descendants(w.process.PID, r.boot)
-	if err != nil {
-		return 0, familyError(id, err)
-	}
-	if !r.root { // what has lost its parent is nobody's child
-		all, err := r.marked()
-		if err != nil {
-			return 0, familyError(id, err)
-		}
+// family lists the processes of an instance, the one of w first.
+func (r *Runtime) family(w *watch, id string) ([]relative, error) {
+	family, err := familyOf(w.process)
+	if err == nil && !r.root { // what has lost its parent is nobody's child
+		var all map[string][]relative
+		all, err = r.marked()
 		family = append(family, all[id]...)
 	}
-	first, err := relativeOf(w.process.PID, r.boot)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH): // ended meanwhile
-	case err != nil:
-		return 0, familyError(id, err)
-	case first.identity == w.process:
-		family = append([]relative{first}, family...)
+	if err != nil {
+		return nil, familyError(id, err)
 	}
-	for _, one := range family {
-		if !one.stopped {
-			running++
-		} else if sig == unix.SIGSTOP {
-			continue
-		}
-		err := one.signal(r.boot, sig)
-		if err != nil {
-			return running, familyError(id, err)
-		}
-	}
-	return running, nil
+	return family, nil
 }

@@ -50,12 +50,12 @@ func FuzzStat(f *testing.F) {
 	f.Add("7 (postgres) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1 2", "postgres")
 	f.Add("7 (", ") S 1 (")
 	f.Fuzz(func(t *testing.T, content, name string) {
-		if start, state, err := parseStat([]byte(content)); err == nil && (start == 0 && state == 0) {
-			t.Errorf("%q is %d, %c", content, start, state)
+		if s, err := parseStat([]byte(content)); err == nil && (s.start == 0 && s.state == 0) {
+			t.Errorf("%q is %+v", content, s)
 		}
-		start, state, err := parseStat([]byte("7 (" + name + ") S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1 2\n"))
-		if err != nil || start != 4711 || state != 'S' {
-			t.Errorf("a process that is called %q: %d, %c, %v", name, start, state, err)
+		s, err := parseStat([]byte("7 (" + name + ") S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4711 1 2\n"))
+		if want := (status{start: 4711, state: 'S', threads: 3}); err != nil || s != want {
+			t.Errorf("a process that is called %q: %+v, %v", name, s, err)
 		}
 	})
 }

@@ -29,33 +29,46 @@ func bootID() (string, error) {
 
 // identify returns the identity of a process that exists.
 func identify(pid int, boot string) (identity, error) {
-	start, _, err := stat(pid)
-	return identity{PID: pid, Start: start, Boot: boot}, err
+	now, err := statusOf(pid)
+	return identity{PID: pid, Start: now.start, Boot: boot}, err
 }
 
-// stat returns a process's start time and state letter.
-func stat(pid int) (start uint64, state byte, err error) {
+// status is what /proc/PID/stat says of a process; see proc_pid_stat(5).
+type status struct {
+	start   uint64 // as in identity
+	state   byte
+	threads int
+}
+
+func statusOf(pid int) (status, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, err
+		return status{}, err
 	}
-	if start, state, err = parseStat(data); err != nil {
+	s, err := parseStat(data)
+	if err != nil {
 		err = fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
-	return start, state, err
+	return s, err
 }
 
-func parseStat(data []byte) (start uint64, state byte, err error) {
+// isGone says that /proc has no such process any more.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+
+func parseStat(data []byte) (status, error) {
 	// The name, field 2, is in parentheses and may contain anything.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("%d fields after the name", len(fields))
+		return status{}, fmt.Errorf("%d fields after the name", len(fields))
 	}
-	if state = fields[0][0]; len(fields[0]) != 1 || !unicode.IsLetter(rune(state)) {
-		return 0, 0, fmt.Errorf("%q is no state", fields[0])
+	s := status{state: fields[0][0]}
+	if len(fields[0]) != 1 || !unicode.IsLetter(rune(s.state)) {
+		return status{}, fmt.Errorf("%q is no state", fields[0])
 	}
-	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
-	return start, state, err
+	var err, failed error
+	s.threads, failed = strconv.Atoi(string(fields[17]))
+	s.start, err = strconv.ParseUint(string(fields[19]), 10, 64)
+	return s, errors.Join(err, failed)
 }
 
 // open returns a descriptor that stands for this very process, whatever becomes
@@ -92,10 +105,10 @@ func (id identity) pidfd(boot string) (fd int, ok bool, err error) {
 		return 0, false, os.NewSyscallError("pidfd_open", err)
 	}
 	// Only now can the PID not be given to another process any more.
-	start, state, err := stat(id.PID)
-	ended := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	now, err := statusOf(id.PID)
+	ended := isGone(err)
 	if err == nil {
-		ended = start != id.Start || state == 'Z' || state == 'X'
+		ended = now.start != id.Start || now.state == 'Z' || now.state == 'X'
 	}
 	if ended || err != nil {
 		unix.Close(fd)

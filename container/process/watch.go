@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,9 @@ type watch struct {
 	// how it ended.
 	done chan struct{}
 	code int
+	// stopped are the processes of the instance that Freeze has stopped; nil if
+	// that is not known.
+	stopped atomic.Pointer[[]relative]
 }
 
 func (w *watch) running() bool {
