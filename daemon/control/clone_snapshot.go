@@ -184,18 +184,38 @@ func failureOf(s state.Snapshot) error {
 // it has seen of the clone.
 func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 	p, id := r.p, c.Taking[0]
-	ran, failed, err := r.freeze(ctx, c, func() error {
+	clear(known)
+	var running bool
+	var tell func()
+	err := r.freeze(ctx, c, func() error {
 		return p.step(stepSnapshot, func() error {
 			_, err := p.cfg.Driver.Snapshot(ctx, storage.Own(cloneName(c.ID, c.Generation)), id)
 			return err
 		})
+	}, func(answered bool, failed error) (err error) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		running = answered && failed == nil
+		tell, err = r.taken(c, id, failed)
+		return err
 	})
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if tell != nil { // even if the clone may still be frozen: this is written down
+		tell()
 	}
-	if err != nil {
-		return err // first of all it has to go on; the next pass begins anew
+	if err != nil || !running {
+		return err
 	}
+	if path, err := p.pathOf(ctx, cloneName(c.ID, c.Generation)); err == nil { // else it is looked at
+		known[c.Generation] = part{volume: present, path: path, instance: present, running: true}
+	}
+	return nil
+}
+
+// taken writes down that a snapshot has been taken, or why it can't be. It returns
+// what tells those who wait for it.
+func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func(), err error) {
+	p := r.p
 	update := p.store.UpdateSoon // a daemon that dies in that moment finds it taken
 	if failed != nil {
 		update = p.store.Update
@@ -225,30 +245,26 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 		})
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if failed != nil {
-		p.log.Warn("snapshot not taken", "clone", c.Name, "id", c.ID, "snapshot", id, "error", failed)
-		p.owners.wake(snapshotKey(id))
-	}
-	clear(known)
-	if ran && failed == nil {
-		if path, err := p.pathOf(ctx, cloneName(c.ID, c.Generation)); err == nil { // else it is looked at
-			known[c.Generation] = part{volume: present, path: path, instance: present, running: true}
+	return func() {
+		if failed != nil {
+			p.log.Warn("snapshot not taken", "clone", c.Name, "id", c.ID, "snapshot", id, "error", failed)
+			p.owners.wake(snapshotKey(id))
 		}
-	}
-	p.waiters.tell(snapshotKey(id), news{clone: &c, err: failed})
-	if taken.For != "" {
-		p.owners.wake(cloneKey(taken.For))
-	}
-	return nil
+		p.waiters.tell(snapshotKey(id), news{clone: &c, err: failed})
+		if taken.For != "" {
+			p.owners.wake(cloneKey(taken.For))
+		}
+	}, nil
 }
 
-// freeze calls do while nothing writes to the clone's volume, and returns whether
-// the database has answered, and do's failure; err if the clone may still be
-// frozen. What the database has in memory is written before, so that what descends
-// from the snapshot has little to recover.
-func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (ran bool, failed, err error) {
+// freeze calls do while nothing writes to the clone's volume, and then settle, with
+// whether the database has answered and do's failure, while the clone is let go on.
+// What the database has in memory is written before, so that what descends from the
+// snapshot has little to recover. An error is settle's, or the clone may still be
+// frozen.
+func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error, settle func(ran bool, failed error) error) error {
 	p, name := r.p, cloneName(c.ID, c.Generation)
 	thaw := func(ctx context.Context) error {
 		return p.step(stepThaw, func() error { return p.cfg.Runtime.Thaw(ctx, name) })
@@ -257,30 +273,36 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error) (
 	// what fails: nobody waits for a look first.
 	switch err := thaw(ctx); {
 	case errs.Is(err, errs.NotFound):
-		return false, do(), nil
+		return settle(false, do())
 	case err != nil:
-		return false, nil, err
+		return err
 	}
-	if c.State == state.CloneReady {
+	ran := c.State == state.CloneReady
+	if ran {
 		if err := r.checkpoint(ctx, c); err != nil {
 			if i, seen := p.inspect(ctx, name); seen == nil && i.State == container.Exited {
-				return false, do(), nil
+				return settle(false, do())
 			}
-			return false, err, nil
+			return settle(false, err)
 		}
-		ran = true
 	}
 	if p.cfg.Driver.Capabilities().Ordered {
-		return ran, do(), nil
+		return settle(ran, do())
 	}
-	failed = p.step(stepFreeze, func() error { return p.cfg.Runtime.Freeze(ctx, name) })
+	failed := p.step(stepFreeze, func() error { return p.cfg.Runtime.Freeze(ctx, name) })
 	switch {
 	case failed == nil:
 		failed = do()
 	case errs.As(failed).Reason == container.ReasonExited:
-		return false, do(), nil
+		return settle(false, do())
 	}
-	return ran, failed, thaw(context.WithoutCancel(ctx)) // even if it was interrupted
+	thawed := make(chan error, 1)
+	go func() { thawed <- thaw(context.WithoutCancel(ctx)) }() // even if it was interrupted
+	settled := settle(ran, failed)
+	if err := <-thawed; err != nil { // first of all it has to go on
+		return err
+	}
+	return settled
 }
 
 func (r *cloneRun) checkpoint(ctx context.Context, c state.Clone) error {

@@ -338,7 +338,7 @@ func (w *World) Running() []string {
 }
 
 // Things returns all there is, sorted, for comparison: "volume g-x",
-// "snapshot g-x@ready", "instance c-y-1".
+// "snapshot g-x@ready", "instance c-y-1" or "instance c-y-1, frozen".
 func (w *World) Things() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -349,8 +349,12 @@ func (w *World) Things() []string {
 	for ref := range maps.Keys(w.snapshots) {
 		out = append(out, "snapshot "+ref.Source.Volume+ref.Source.Foreign+"@"+ref.ID)
 	}
-	for id := range maps.Keys(w.instances) {
-		out = append(out, "instance "+id)
+	for id, i := range w.instances {
+		name := "instance " + id
+		if i.state == container.Frozen {
+			name += ", frozen"
+		}
+		out = append(out, name)
 	}
 	sort.Strings(out)
 	return out
