@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -82,23 +81,6 @@ func identify(ctx context.Context, conn *pgconn.PgConn, id string) error {
 func wrongInstance(t database.Target, what string) error {
 	return errs.New(errs.Conflict, database.ReasonWrongInstance, "what answers at %s port %d %s", t.Addr, t.Port, what).
 		WithHint("see what else listens on that port")
-}
-
-// goodbyeAfter is when a session ends that is not needed any more: to end one is
-// work for the server, and who has asked for a checkpoint takes a snapshot next.
-const goodbyeAfter = 100 * time.Millisecond
-
-// Checkpoint implements database.Engine.
-func (*Engine) Checkpoint(ctx context.Context, t database.Target) error {
-	conn, err := connectAdmin(ctx, t, databaseOf(t), shortAnswers)
-	if err != nil {
-		return instanceError("connecting to the admin socket", err)
-	}
-	defer time.AfterFunc(goodbyeAfter, func() { closeConn(context.WithoutCancel(ctx), conn) })
-	if _, err := query(ctx, conn, 0, "CHECKPOINT"); err != nil {
-		return instanceError("checkpoint", err)
-	}
-	return nil
 }
 
 // instanceError is an error of talking to an instance.

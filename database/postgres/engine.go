@@ -33,8 +33,8 @@ const (
 	phaseClaim   = "claim"
 )
 
-// Engine is PostgreSQL. It holds no state.
-type Engine struct{}
+// Engine is PostgreSQL. It holds nothing but sessions that may soon be used again.
+type Engine struct{ kept kept }
 
 var _ database.Engine = (*Engine)(nil)
 
