@@ -46,8 +46,8 @@ func (*Engine) Ready(ctx context.Context, t database.Target) error {
 	}
 }
 
-// noteAge is how long a server's note that it is starting is believed: one
-// whose disk is full can't change it.
+// noteAge is how long a server's note that does not say that it is ready is
+// believed: one whose disk is full can't change it.
 const noteAge = time.Second
 
 // serverNote is what the server's lock file says against asking it now; "" if
@@ -66,7 +66,7 @@ func serverNote(t database.Target) string {
 		return err.Error() // it makes the file first of all, and ends without it
 	}
 	content, err := readFile(volume, name, maxConf)
-	if err == nil && bytes.Contains(content, []byte("\nstarting")) && time.Since(info.ModTime()) < noteAge {
+	if err == nil && !bytes.Contains(content, []byte("\nready")) && time.Since(info.ModTime()) < noteAge {
 		return "it is starting"
 	}
 	return ""
