@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/json"
 	"errors"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,9 +40,10 @@ type Store struct {
 // change is one call of Update, or of UpdateSoon.
 type change struct {
 	fn   func(*Tx) error
-	soon bool
 	err  error
 	done chan struct{}
+	// written, for UpdateSoon, takes what became of the writing.
+	written chan error
 }
 
 // batchMax bounds how many changes share a write.
@@ -101,10 +103,14 @@ func (s *Store) Update(fn func(*Tx) error) error { return s.update(&change{fn: f
 
 // UpdateSoon is Update, but returns when the changes are to be seen, a moment before
 // they are on disk: after all that was changed before, and before all that is changed
-// later. If they can't be written they are taken back. So it is for what the state
-// leads to anyhow, should the daemon die in that moment: the outcome of something
-// that is done already, and that is found done when it is tried again.
-func (s *Store) UpdateSoon(fn func(*Tx) error) error { return s.update(&change{fn: fn, soon: true}) }
+// later. If they can't be written they are taken back; written tells. So it is for
+// what leaves nothing behind should the daemon die in that moment: a request that
+// nobody has been answered yet, or the outcome of something that is done already, and
+// that is found done when it is tried again.
+func (s *Store) UpdateSoon(fn func(*Tx) error) (written <-chan error, err error) {
+	c := &change{fn: fn, written: make(chan error, 1)}
+	return c.written, s.update(c)
+}
 
 func (s *Store) update(c *change) error {
 	s.mu.Lock()
@@ -126,7 +132,7 @@ func (s *Store) write() {
 	defer close(s.ended)
 	for c := range s.changes {
 		for c != nil {
-			if c.soon {
+			if c.written != nil {
 				s.commitSoon(c)
 				break
 			}
@@ -147,7 +153,7 @@ func (s *Store) batch(first *change) (batch []*change, next *change) {
 	for len(batch) < batchMax {
 		select {
 		case c, ok := <-s.changes:
-			if !ok || c.soon {
+			if !ok || c.written != nil {
 				return batch, c
 			}
 			batch = append(batch, c)
@@ -162,14 +168,18 @@ func (s *Store) batch(first *change) (batch []*change, next *change) {
 func (s *Store) commitSoon(c *change) {
 	next, writes, _ := s.apply([]*change{c})
 	if len(writes) == 0 {
+		c.written <- nil
 		close(c.done)
 		return
 	}
 	s.publish(&next)
 	close(c.done)
-	if err := s.save(writes, &next); err != nil {
-		_ = s.reload(err) // who asked has gone; the next change has the same error
+	runtime.Gosched() // else who waits may get a thread only when the disk has answered
+	err := s.save(writes, &next)
+	if err != nil {
+		err = s.reload(err)
 	}
+	c.written <- err
 }
 
 // commit applies the changes of a batch and writes those that succeed at once.

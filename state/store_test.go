@@ -144,7 +144,7 @@ func TestUpdateSoon(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path)
-	soon := func(id string, n int) error {
+	soon := func(id string, n int) (<-chan error, error) {
 		return s.UpdateSoon(func(tx *state.Tx) error {
 			c, _ := tx.Clone("x")
 			if c.Port++; c.Port != n {
@@ -156,7 +156,8 @@ func TestUpdateSoon(t *testing.T) {
 		})
 	}
 	for n := 1; n < 40; n += 2 {
-		if err := soon("x", n); err != nil {
+		written, err := soon("x", n)
+		if err != nil {
 			t.Fatal(err)
 		}
 		c, _ := s.View().Clone("x")
@@ -165,13 +166,20 @@ func TestUpdateSoon(t *testing.T) {
 		}
 		c.Port++
 		put(t, s, &c)
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
 	}
 	failure := errors.New("no")
-	if err := s.UpdateSoon(func(*state.Tx) error { return failure }); !errors.Is(err, failure) {
+	if _, err := s.UpdateSoon(func(*state.Tx) error { return failure }); !errors.Is(err, failure) {
 		t.Errorf("a change that fails: %v", err)
 	}
-	if err := soon("", 41); err != nil { // bbolt takes no empty key
-		t.Error(err)
+	written, err := soon("", 41)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; !errs.Is(err, errs.Unavailable) { // bbolt takes no empty key
+		t.Errorf("a change that can't be written: %v", err)
 	}
 	put(t, s, &state.Clone{ID: "y", Name: "y", State: state.CloneReady}) // after that
 	check := func(v *state.View) {

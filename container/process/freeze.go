@@ -99,12 +99,15 @@ func (r *Runtime) Thaw(_ context.Context, id string) error {
 	if err != nil || !w.running() {
 		return err
 	}
+	if stopped := w.stopped.Load(); stopped != nil && len(*stopped) == 0 && !w.frozen() {
+		return nil
+	}
 	return r.thaw(id, w)
 }
 
 func (r *Runtime) thaw(id string, w *watch) error {
 	family := w.stopped.Swap(nil)
-	if family == nil { // what is stopped is not known
+	if family == nil || len(*family) == 0 { // then what is stopped is not known
 		all, err := r.family(w, id)
 		if err != nil {
 			return err
@@ -116,6 +119,7 @@ func (r *Runtime) thaw(id string, w *watch) error {
 			return familyError(id, err)
 		}
 	}
+	w.stopped.Store(&[]relative{})
 	return nil
 }
 

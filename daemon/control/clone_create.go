@@ -235,16 +235,13 @@ func (p *Plane) admit(ctx context.Context, req CreateRequest) (state.Clone, erro
 	if err := p.open(ctx); err != nil {
 		return state.Clone{}, err
 	}
-	parent, origin, err := chooseOrigin(p.store.View(), caller(ctx), req)
-	if err != nil {
+	if _, _, err := chooseOrigin(p.store.View(), caller(ctx), req); err != nil {
 		return state.Clone{}, err
 	}
 	if err := p.room(ctx, 0); err != nil {
 		return state.Clone{}, err
 	}
-	if origin.ID == "" {
-		p.checkpointAhead(parent)
-	}
+	var err error
 	id, port := newID(), req.Port
 	if port == 0 {
 		port, err = p.ports.reserve(id)

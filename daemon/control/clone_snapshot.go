@@ -27,26 +27,29 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 		return state.Snapshot{}, false, inPhase(PhaseAdmit, err)
 	}
 	began, id := p.now(), newID()
-	if c, _, err := ofRequest(p.store.View(), caller(ctx), req); err == nil {
-		p.checkpointAhead(c)
-	}
 	done := p.waiters.add(snapshotKey(id), untilTaken)
 	defer func() { p.waiters.drop(snapshotKey(id), done) }()
 	var c state.Clone
-	err = p.step(stepCommitRequest, func() error {
-		return p.store.Update(func(tx *state.Tx) error {
+	var written <-chan error
+	err = p.step(stepCommitRequest, func() (err error) {
+		// A daemon that dies before this is on disk has answered nobody, and what it
+		// has taken is an orphan.
+		written, err = p.store.UpdateSoon(func(tx *state.Tx) error {
 			var err error
-			if c, s, err = ofRequest(&tx.View, caller(ctx), req); err != nil {
+			if c, err = caller(ctx).toChange(&tx.View, req.Clone); err != nil {
 				return err
 			}
-			s, err = p.planSnapshot(tx, &c, id)
-			if err != nil {
+			if s, err = snapshotNamed(&tx.View, c, req); err != nil {
+				return err
+			}
+			if s, err = p.planSnapshot(tx, &c, id); err != nil {
 				return err
 			}
 			s.Name, s.Message, s.Author = req.Name, req.Message, req.Author
 			tx.PutSnapshot(&s)
 			return nil
 		})
+		return err
 	})
 	joined := errors.Is(err, errBeingTaken)
 	switch {
@@ -59,6 +62,10 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 		return state.Snapshot{}, false, err
 	}
 	p.owners.wake(cloneKey(c.ID))
+	if err := <-written; err != nil {
+		p.tellTaken(id) // to those who have joined
+		return state.Snapshot{}, false, err
+	}
 	err = p.wait(ctx, snapshotKey(id), done)
 	switch {
 	case joined && errs.Is(err, errs.NotFound):
@@ -88,15 +95,6 @@ func checkSnapshotRequest(req SnapshotRequest) error {
 
 // errBeingTaken says that the same request is being served already.
 var errBeingTaken = errors.New("the snapshot is being taken")
-
-// ofRequest returns the clone of which a snapshot is asked for, or why there can be
-// none; see snapshotNamed.
-func ofRequest(v *state.View, who Caller, req SnapshotRequest) (c state.Clone, s state.Snapshot, err error) {
-	if c, err = who.toChange(v, req.Clone); err == nil {
-		s, err = snapshotNamed(v, c, req)
-	}
-	return c, s, err
-}
 
 // snapshotNamed returns an error if a snapshot of the clone has the request's
 // name: errBeingTaken, with it, if the same request is being served.
@@ -216,7 +214,10 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 // what tells those who wait for it.
 func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func(), err error) {
 	p := r.p
-	update := p.store.UpdateSoon // a daemon that dies in that moment finds it taken
+	update := func(fn func(*state.Tx) error) error {
+		_, err := p.store.UpdateSoon(fn) // a daemon that dies in that moment finds it taken
+		return err
+	}
 	if failed != nil {
 		update = p.store.Update
 	}
@@ -305,22 +306,14 @@ func (r *cloneRun) freeze(ctx context.Context, c state.Clone, do func() error, s
 	return settled
 }
 
+// checkpoint has a clone's instance write down what it has in memory.
 func (r *cloneRun) checkpoint(ctx context.Context, c state.Clone) error {
-	p, name := r.p, cloneName(c.ID, c.Generation)
-	if begun, ok := p.checkpoints.LoadAndDelete(name); ok {
-		return begun.(*ahead).result(ctx)
-	}
-	path, err := p.pathOf(ctx, name)
+	path, err := r.p.pathOf(ctx, cloneName(c.ID, c.Generation))
 	if err != nil {
 		return err
 	}
-	return p.checkpoint(ctx, c, path)
-}
-
-// checkpoint has a clone's instance write down what it has in memory.
-func (p *Plane) checkpoint(ctx context.Context, c state.Clone, path string) error {
-	return p.step(stepCheckpoint, func() error {
-		l, err := p.launch(c, c.Generation, path)
+	return r.p.step(stepCheckpoint, func() error {
+		l, err := r.p.launch(c, c.Generation, path)
 		if err != nil {
 			return err
 		}

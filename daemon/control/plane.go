@@ -47,8 +47,6 @@ type Plane struct {
 	// paths has where volumes of clones are, by name: as long as one is there it
 	// stays where it is.
 	paths sync.Map // string → string
-	// checkpoints are those that were begun ahead, by volume.
-	checkpoints sync.Map // string → *ahead
 
 	// sweeping is held while orphans are removed: two at once would call for one ID.
 	sweeping sync.Mutex
