@@ -184,7 +184,7 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 	p, id := r.p, c.Taking[0]
 	clear(known)
 	var running bool
-	var tell func()
+	var tell func() error
 	err := r.freeze(ctx, c, func() error {
 		return p.step(stepSnapshot, func() error {
 			_, err := p.cfg.Driver.Snapshot(ctx, storage.Own(cloneName(c.ID, c.Generation)), id)
@@ -199,7 +199,7 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 		return err
 	})
 	if tell != nil { // even if the clone may still be frozen: this is written down
-		tell()
+		err = errors.Join(err, tell())
 	}
 	if err != nil || !running {
 		return err
@@ -211,19 +211,14 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 }
 
 // taken writes down that a snapshot has been taken, or why it can't be. It returns
-// what tells those who wait for it.
-func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func(), err error) {
+// what tells those who wait for it, and then that it could not be written after all.
+func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func() error, err error) {
 	p := r.p
-	update := func(fn func(*state.Tx) error) error {
-		_, err := p.store.UpdateSoon(fn) // a daemon that dies in that moment finds it taken
-		return err
-	}
-	if failed != nil {
-		update = p.store.Update
-	}
 	var taken state.Snapshot
-	err = p.step(stepCommitOutcome, func() error {
-		return update(func(tx *state.Tx) error {
+	var written <-chan error
+	err = p.step(stepCommitOutcome, func() (err error) {
+		// A daemon that dies before this is on disk finds it taken.
+		written, err = p.store.UpdateSoon(func(tx *state.Tx) error {
 			now, ok := tx.Clone(c.ID)
 			if !ok || !slices.Contains(now.Taking, id) {
 				return errStale // it was deleted: what was taken is collected
@@ -244,11 +239,15 @@ func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func(), e
 			tx.PutSnapshot(&taken)
 			return nil
 		})
+		return err
 	})
+	if err == nil && failed != nil { // it might be taken when it is tried again
+		err = <-written
+	}
 	if err != nil {
 		return nil, err
 	}
-	return func() {
+	return func() error {
 		if failed != nil {
 			p.log.Warn("snapshot not taken", "clone", c.Name, "id", c.ID, "snapshot", id, "error", failed)
 			p.owners.wake(snapshotKey(id))
@@ -257,6 +256,10 @@ func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func(), e
 		if taken.For != "" {
 			p.owners.wake(cloneKey(taken.For))
 		}
+		if failed != nil {
+			return nil
+		}
+		return <-written
 	}, nil
 }
 
