@@ -2,6 +2,7 @@ package rehearse
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,8 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
-const bigTable = `CREATE TABLE big AS SELECT i AS id, repeat('x', 100) AS pad FROM generate_series(1, 200000) i`
+// bigTable is left alone by autovacuum, whose locks a command would wait for.
+const bigTable = `CREATE TABLE big WITH (autovacuum_enabled = off) AS SELECT i AS id, repeat('x', 100) AS pad FROM generate_series(1, 200000) i`
 
 func TestRewrite(t *testing.T) {
 	s := serve(t, "")
@@ -82,11 +84,12 @@ func TestHeld(t *testing.T) {
 	db := s.newDatabase(t, "CREATE TABLE a (id int)")
 	r := s.rehearse(t, db, "SELECT pg_sleep(0.1)", "BEGIN", "LOCK a", "SELECT pg_sleep(0.3)", "COMMIT", "SELECT pg_sleep(0.1)")
 	l := find(t, r, "public.a", "AccessExclusive")
-	if held := l.Held.Duration; held < 280*time.Millisecond || held > 600*time.Millisecond {
-		t.Errorf("held %v", held)
+	gap := r.Sampling.MaxGap.Duration
+	if held := l.Held.Duration; held < 300*time.Millisecond-gap || held > r.Took.Duration-200*time.Millisecond+gap {
+		t.Errorf("held %v of %v", held, r.Took)
 	}
-	if first := l.FirstSeen.Duration; first < 80*time.Millisecond || first > 500*time.Millisecond {
-		t.Errorf("first seen after %v", first)
+	if first := l.FirstSeen.Duration; first < 80*time.Millisecond || first > r.Took.Duration-400*time.Millisecond+gap {
+		t.Errorf("first seen after %v of %v", first, r.Took)
 	}
 	if len(r.Locks) != 1 {
 		t.Errorf("got %+v", r.Locks)
@@ -109,6 +112,13 @@ func TestWait(t *testing.T) {
 		go func() {
 			done <- s.try(ctx, db, "ALTER TABLE a ADD x int; SELECT pg_sleep(0.1)")
 		}()
+		eventually(t, "it waits", func() error {
+			var n int
+			if err := reader.QueryRow(ctx, "SELECT count(*) FROM pg_locks WHERE NOT granted").Scan(&n); err != nil || n == 0 {
+				return fmt.Errorf("%d wait: %w", n, err)
+			}
+			return nil
+		})
 		time.Sleep(300 * time.Millisecond)
 		if _, err := reader.Exec(ctx, "COMMIT"); err != nil {
 			return err
@@ -116,11 +126,12 @@ func TestWait(t *testing.T) {
 		return <-done
 	})
 	l := find(t, r, "public.a", "AccessExclusive")
-	if waited := l.Waited.Duration; waited < 200*time.Millisecond || waited > 500*time.Millisecond {
-		t.Errorf("waited %v", waited)
+	gap := r.Sampling.MaxGap.Duration
+	if waited := l.Waited.Duration; waited < 300*time.Millisecond-gap || waited > r.Took.Duration-100*time.Millisecond+gap {
+		t.Errorf("waited %v of %v", waited, r.Took)
 	}
-	if held := l.Held.Duration; held < 80*time.Millisecond || held > 400*time.Millisecond {
-		t.Errorf("held %v", held)
+	if held := l.Held.Duration; held < 100*time.Millisecond-gap || held > r.Took.Duration-300*time.Millisecond+gap {
+		t.Errorf("held %v of %v", held, r.Took)
 	}
 	if r.WeakLocks == 0 || r.Failed() {
 		t.Errorf("%d weak locks, %q", r.WeakLocks, r.Error)
