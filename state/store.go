@@ -104,9 +104,9 @@ func (s *Store) Update(fn func(*Tx) error) error { return s.update(&change{fn: f
 // UpdateSoon is Update, but returns when the changes are to be seen, a moment before
 // they are on disk: after all that was changed before, and before all that is changed
 // later. If they can't be written they are taken back; written tells. So it is for
-// what leaves nothing behind should the daemon die in that moment: a request that
-// nobody has been answered yet, or the outcome of something that is done already, and
-// that is found done when it is tried again.
+// what comes right should the daemon die in that moment: a request that nobody has
+// been answered yet, and whose effects are then found to be orphans, or the outcome of
+// something that is done already, and that is found done when it is tried again.
 func (s *Store) UpdateSoon(fn func(*Tx) error) (written <-chan error, err error) {
 	c := &change{fn: fn, written: make(chan error, 1)}
 	return c.written, s.update(c)

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cloned-db/cloned/container"
 	"github.com/cloned-db/cloned/internal/need"
@@ -82,7 +85,10 @@ func TestFrozenByAnother(t *testing.T) {
 	}
 	// are the states of its processes, once it has started them.
 	are := func() (stopped []bool) {
-		for len(stopped) < 3 {
+		for deadline := time.Now().Add(20 * time.Second); len(stopped) < 3; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("of its processes there are %v", stopped)
+			}
 			family, err := r.family(w, id)
 			if err != nil {
 				t.Fatal(err)
@@ -103,11 +109,24 @@ func TestFrozenByAnother(t *testing.T) {
 	if have := are(); slices.Contains(have, false) {
 		t.Errorf("frozen are %v", have)
 	}
+	// In the middle of letting them go on, by any order of ours.
+	family, err := r.family(w, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range family[1:] {
+		if err := one.signal(r.boot, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
 	another, err := Open(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer another.Close()
+	if in, err := another.Inspect(t.Context(), id); err != nil || in.State != container.Frozen {
+		t.Errorf("frozen in part: %+v, %v", in, err)
+	}
 	if err := another.Thaw(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}

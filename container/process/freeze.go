@@ -71,7 +71,9 @@ func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, e
 			w.stopped.Store(&family)
 			return true, nil
 		}
-		before = nil
+		if before = nil; len(family) == 0 { // it has ended, which is soon noted
+			container.Pause(freezePoll)
+		}
 		for _, one := range family {
 			one.awaitStop(deadline)
 			before = append(before, one.identity)
@@ -114,10 +116,18 @@ func (r *Runtime) thaw(id string, w *watch) error {
 		}
 		family = &all
 	}
+	// The first process last: by it we tell whether an instance is frozen, should we
+	// die in the middle.
 	for _, one := range *family {
+		if one.identity == w.process {
+			continue
+		}
 		if err := one.signal(r.boot, unix.SIGCONT); err != nil {
 			return familyError(id, err)
 		}
+	}
+	if err := w.process.signal(r.boot, unix.SIGCONT); err != nil {
+		return familyError(id, err)
 	}
 	w.stopped.Store(&[]relative{})
 	return nil

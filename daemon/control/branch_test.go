@@ -1,13 +1,14 @@
 package control_test
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cloned-db/cloned/daemon/control"
 	"github.com/cloned-db/cloned/errs"
@@ -459,25 +460,100 @@ func TestSnapshotTwice(t *testing.T) {
 	}
 }
 
-// TestAnsweredSnapshotIsOnDisk: a snapshot is taken while the request for it is still
-// being written, but nobody is answered before that is done.
-func TestAnsweredSnapshotIsOnDisk(t *testing.T) {
+// TestSnapshotForgotten: the daemon dies, wherever it is with a snapshot, and the
+// request is not on disk. Nobody was answered, and nothing of it is left.
+func TestSnapshotForgotten(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{
+		"instance.checkpoint.after", "instance.freeze.before", "instance.freeze.after", "snapshot.create.before", "snapshot.create.after",
+	} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			r.golden("shop")
+			r.write(r.create("main"), "mine")
+			r.atRest()
+			before, err := r.store.Copy()
+			r.must(err)
+			died := make(chan struct{})
+			r.setFault(func(p string) error {
+				if p != point || r.dead() {
+					return nil
+				}
+				defer close(died)
+				return r.die()
+			})
+			if _, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"}); err == nil {
+				t.Error("it was answered")
+			}
+			<-died
+			r.stop()
+			r.must(os.WriteFile(r.path, before, 0o600))
+			r.start()
+			r.atRest()
+			if got := r.ownSnapshots("main"); len(got) != 0 || r.read(r.get("main")) != "mine" {
+				t.Errorf("its snapshots are %q, and it reads %q", got, r.read(r.get("main")))
+			}
+		})
+	}
+}
+
+// TestSnapshotTakenBack: the request can't be written after all, when the snapshot is
+// being taken. The clone is as it was, and at no time lost.
+func TestSnapshotTakenBack(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	r.golden("shop")
-	r.create("main")
-	for i := range 20 {
-		taken := r.snapshot("main", fmt.Sprintf("v%d", i))
-		onDisk, err := r.store.Copy()
-		r.must(err)
-		path := filepath.Join(t.TempDir(), "state.db")
-		r.must(os.WriteFile(path, onDisk, 0o600))
-		s, err := state.Open(path, state.Options{})
-		r.must(err)
-		if found, ok := s.View().Snapshot(taken.ID); !ok || found.Name != taken.Name {
-			t.Errorf("on disk is %+v", found)
+	c := r.create("main")
+	r.write(c, "mine")
+	var revision uint64
+	r.world.OnCall("runtime.Freeze", func() {
+		defer func() { revision = r.store.View().Revision() }()
+		r.must(r.store.Update(func(tx *state.Tx) error {
+			now, _ := tx.Clone(c.ID)
+			for _, id := range now.Taking {
+				tx.DropSnapshot(id)
+			}
+			now.Taking = nil
+			tx.PutClone(&now)
+			return nil
+		}))
+	})
+	ctx, cancel := context.WithTimeout(r.ctx(), 100*time.Millisecond) // the state tells nobody
+	defer cancel()
+	if _, _, err := r.plane.SnapshotClone(ctx, control.SnapshotRequest{Clone: "main", Name: "v1"}); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("answered: %v", err)
+	}
+	r.atRest()
+	r.rest()
+	if now := r.get("main"); now.State != state.CloneReady || r.read(now) != "mine" || r.store.View().Revision() != revision {
+		t.Errorf("it is %+v and reads %q, and the state has changed %d times", now, r.read(now), r.store.View().Revision()-revision)
+	}
+}
+
+// TestSnapshotTakenBefore: a snapshot that is there is taken, whatever fails when it is
+// taken again: who asked for it may have been told.
+func TestSnapshotTakenBefore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	r.write(r.create("main"), "mine")
+	r.setFault(func(point string) error {
+		if point != "commit.outcome.before" || r.dead() {
+			return nil
 		}
-		r.must(s.Close())
+		return r.die()
+	})
+	_, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"})
+	if err == nil {
+		t.Error("it was answered")
+	}
+	r.setFault(nil)
+	r.world.Fail("engine.Checkpoint", errs.New(errs.Precondition, "TEST", "no"))
+	r.restart()
+	r.atRest()
+	if got := r.ownSnapshots("main"); !slices.Equal(got, []string{"v1"}) {
+		t.Errorf("its snapshots are %q", got)
 	}
 }
 

@@ -48,7 +48,7 @@ func (p *Plane) ownClone(ctx context.Context, id string) time.Time {
 		err := run.apply(ctx, c, known, a)
 		p.metrics.Action(string(a.Kind), result(err))
 		switch {
-		case err == nil && a.Kind == TakeSnapshot && len(known) == 0:
+		case (err == nil || errors.Is(err, errStale)) && a.Kind == TakeSnapshot && len(known) == 0:
 			known = nil // nothing was looked at before
 		case err == nil || errors.Is(err, errStale):
 		case ctx.Err() != nil:

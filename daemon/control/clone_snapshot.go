@@ -63,7 +63,6 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 	}
 	p.owners.wake(cloneKey(c.ID))
 	if err := <-written; err != nil {
-		p.tellTaken(id) // to those who have joined
 		return state.Snapshot{}, false, err
 	}
 	err = p.wait(ctx, snapshotKey(id), done)
@@ -73,7 +72,11 @@ func (p *Plane) SnapshotClone(ctx context.Context, req SnapshotRequest) (s state
 	case err != nil:
 		return state.Snapshot{}, false, err
 	}
-	if s, _ = p.store.View().Snapshot(id); s.State != state.SnapshotReady {
+	switch s, _ = p.store.View().Snapshot(id); s.State {
+	case state.SnapshotReady:
+	case state.SnapshotPreparing:
+		return state.Snapshot{}, false, errs.New(errs.Unavailable, "STATE_WRITE", "the snapshot is taken, and that can't be written down yet")
+	default:
 		return state.Snapshot{}, false, errSnapshot(id) // deleted meanwhile
 	}
 	p.log.Info("snapshot taken", "clone", c.Name, "id", c.ID, "snapshot", id, "name", s.Name, "took", p.now().Sub(began), "request", RequestID(ctx))
@@ -157,6 +160,9 @@ func (p *Plane) tellTaken(id string) {
 // them, that it takes longer.
 func (p *Plane) tellTakers(c state.Clone, err error) {
 	view := p.store.View()
+	if now, ok := view.Clone(c.ID); ok {
+		c.Taking = now.Taking
+	}
 	for _, id := range c.Taking {
 		p.waiters.tell(snapshotKey(id), news{clone: &c, err: err})
 		s, _ := view.Snapshot(id)
@@ -195,6 +201,9 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 			return ctx.Err()
 		}
 		running = answered && failed == nil
+		if failed != nil && p.isTaken(ctx, c, id) {
+			failed = nil
+		}
 		tell, err = r.taken(c, id, failed)
 		return err
 	})
@@ -210,15 +219,30 @@ func (r *cloneRun) take(ctx context.Context, c state.Clone, known parts) error {
 	return nil
 }
 
+// isTaken says whether a snapshot is there although it could not be taken now: it was
+// before, and whoever asked for it may have been told.
+func (p *Plane) isTaken(ctx context.Context, c state.Clone, id string) bool {
+	_, err := p.cfg.Driver.SnapshotUsage(ctx, storage.SnapshotRef{Source: storage.Own(cloneName(c.ID, c.Generation)), ID: id})
+	return err == nil
+}
+
 // taken writes down that a snapshot has been taken, or why it can't be. It returns
 // what tells those who wait for it, and then that it could not be written after all.
 func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func() error, err error) {
 	p := r.p
-	var taken state.Snapshot
+	// A daemon that dies before this is on disk finds it taken. A failure must not turn
+	// into a success when it tries again.
 	var written <-chan error
-	err = p.step(stepCommitOutcome, func() (err error) {
-		// A daemon that dies before this is on disk finds it taken.
-		written, err = p.store.UpdateSoon(func(tx *state.Tx) error {
+	update := func(fn func(*state.Tx) error) (err error) {
+		written, err = p.store.UpdateSoon(fn)
+		return err
+	}
+	if failed != nil {
+		update = p.store.Update
+	}
+	var taken state.Snapshot
+	err = p.step(stepCommitOutcome, func() error {
+		return update(func(tx *state.Tx) error {
 			now, ok := tx.Clone(c.ID)
 			if !ok || !slices.Contains(now.Taking, id) {
 				return errStale // it was deleted: what was taken is collected
@@ -239,11 +263,7 @@ func (r *cloneRun) taken(c state.Clone, id string, failed error) (tell func() er
 			tx.PutSnapshot(&taken)
 			return nil
 		})
-		return err
 	})
-	if err == nil && failed != nil { // it might be taken when it is tried again
-		err = <-written
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -11,26 +11,27 @@ import (
 	"github.com/cloned-db/cloned/database"
 )
 
-// keepSession is how long the session that took a checkpoint waits for the next
-// one: who forks a clone often does so again, and to begin and to end a session is
-// more work for its server than the checkpoint of a moment. It is less than the
-// five seconds for which DROP DATABASE waits for sessions to end (see
-// CountOtherDBBackends in PostgreSQL's procarray.c).
-const keepSession = 2 * time.Second
+// keepSession is for how long a session is used again that took a checkpoint: who
+// forks a clone often does so again, and to begin and to end a session is more work
+// for its server than the checkpoint of a moment. It is less than the five seconds for
+// which DROP DATABASE waits for sessions to end (see CountOtherDBBackends in
+// PostgreSQL's procarray.c).
+const keepSession = 3 * time.Second
 
 // Checkpoint implements database.Engine.
 func (e *Engine) Checkpoint(ctx context.Context, t database.Target) error {
-	conn := e.kept.take(t.VolumePath)
-	if conn == nil || checkpoint(ctx, conn) != nil { // its server may have ended since
-		var err error
-		if conn, err = connectCalm(ctx, t); err != nil {
+	s := e.kept.take(t.VolumePath)
+	if s == nil || checkpoint(ctx, s.conn) != nil { // its server may have ended since
+		conn, err := connectCalm(ctx, t)
+		if err != nil {
 			return instanceError("connecting to the admin socket", err)
 		}
+		s = &keptSession{conn: conn, until: time.Now().Add(e.kept.keepFor)}
 		if err := checkpoint(ctx, conn); err != nil {
 			return instanceError("checkpoint", err)
 		}
 	}
-	e.kept.keep(t.VolumePath, conn)
+	e.kept.keep(t.VolumePath, s)
 	return nil
 }
 
@@ -43,7 +44,7 @@ func checkpoint(ctx context.Context, conn *pgconn.PgConn) error {
 	return err
 }
 
-// connectCalm logs in where nobody minds a session: users drop and copy the
+// connectCalm logs in where hardly anybody minds a session: users drop and copy the
 // databases that they work in.
 func connectCalm(ctx context.Context, t database.Target) (*pgconn.PgConn, error) {
 	conn, err := connectAdmin(ctx, t, maintenance, shortAnswers)
@@ -54,34 +55,45 @@ func connectCalm(ctx context.Context, t database.Target) (*pgconn.PgConn, error)
 	return conn, err
 }
 
-// kept are sessions that wait to be used again, by the path of their server's volume.
-type kept struct{ sessions sync.Map }
+// kept are the sessions that may be used again, by the path of their server's volume.
+type kept struct {
+	keepFor  time.Duration
+	mu       sync.Mutex
+	sessions map[string]*keptSession
+}
 
 type keptSession struct {
-	conn *pgconn.PgConn
-	end  *time.Timer
+	conn  *pgconn.PgConn
+	until time.Time
 }
 
-// take returns a session that waits; nil if none does.
-func (k *kept) take(volumePath string) *pgconn.PgConn {
-	s, ok := k.sessions.LoadAndDelete(volumePath)
-	if !ok {
-		return nil
+// take returns a session; nil if there is none.
+func (k *kept) take(volumePath string) *keptSession {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.sessions[volumePath]
+	delete(k.sessions, volumePath)
+	return s
+}
+
+// keep has a session wait until its time is over. There is one for each server.
+func (k *kept) keep(volumePath string, s *keptSession) {
+	k.mu.Lock()
+	other := k.sessions[volumePath]
+	k.sessions[volumePath] = s
+	k.mu.Unlock()
+	if other != nil {
+		closeConn(context.Background(), other.conn)
 	}
-	s.(*keptSession).end.Stop()
-	return s.(*keptSession).conn
-}
-
-// keep has a session wait, and end if nobody takes it.
-func (k *kept) keep(volumePath string, conn *pgconn.PgConn) {
-	s := &keptSession{conn: conn}
-	s.end = time.AfterFunc(keepSession, func() {
-		if k.sessions.CompareAndDelete(volumePath, s) {
-			closeConn(context.Background(), conn)
+	time.AfterFunc(time.Until(s.until), func() {
+		k.mu.Lock()
+		waits := k.sessions[volumePath] == s
+		if waits {
+			delete(k.sessions, volumePath)
+		}
+		k.mu.Unlock()
+		if waits {
+			closeConn(context.Background(), s.conn)
 		}
 	})
-	if other, ok := k.sessions.Swap(volumePath, s); ok {
-		other.(*keptSession).end.Stop()
-		closeConn(context.Background(), other.(*keptSession).conn)
-	}
 }

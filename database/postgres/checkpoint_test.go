@@ -40,12 +40,12 @@ func TestCheckpointSession(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+	awaitSessions(0) // of when it was found ready
+	w.engine.kept.keepFor = time.Minute
 	first := checkpoint()
 	if again := checkpoint(); len(first) != 1 || first[0][1] != maintenance || len(again) != 1 || again[0][0] != first[0][0] {
 		t.Errorf("the sessions were %q and are %q", first, again)
 	}
-	awaitSessions(0)
-
 	failed := make(chan error, 4)
 	for range cap(failed) {
 		go func() { failed <- w.engine.Checkpoint(t.Context(), target) }()
@@ -64,7 +64,9 @@ func TestCheckpointSession(t *testing.T) {
 		t.Errorf("the sessions are %q", again)
 	}
 	sql("DROP DATABASE " + maintenance + " WITH (FORCE)")
+	w.engine.kept.keepFor = keepSession
 	if again := checkpoint(); len(again) != 1 || again[0][1] != "other" {
 		t.Errorf("the sessions are %q", again)
 	}
+	awaitSessions(0) // once its time is over
 }

@@ -33,13 +33,16 @@ const (
 	phaseClaim   = "claim"
 )
 
-// Engine is PostgreSQL. It holds nothing but sessions that may soon be used again.
+// Engine is PostgreSQL. It holds nothing but sessions that may soon be used again;
+// New makes one.
 type Engine struct{ kept kept }
 
 var _ database.Engine = (*Engine)(nil)
 
 // New returns the engine.
-func New() *Engine { return &Engine{} }
+func New() *Engine {
+	return &Engine{kept: kept{keepFor: keepSession, sessions: map[string]*keptSession{}}}
+}
 
 // Name implements database.Engine.
 func (*Engine) Name() string { return "postgres" }

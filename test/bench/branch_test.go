@@ -25,7 +25,7 @@ const (
 	dirty = 200 * time.Millisecond
 	// forgotten is after how long the daemon has no session any more that has taken a
 	// checkpoint.
-	forgotten = 2500 * time.Millisecond
+	forgotten = 3500 * time.Millisecond
 )
 
 // branch measures snapshots of a clone under write load beside the bare
