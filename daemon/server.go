@@ -58,6 +58,7 @@ func newServer(log *slog.Logger, calls gate, transport auth.Transport, asks keep
 			grpc.MaxHeaderListSize(maxHeader),
 			grpc.UnaryInterceptor(around.unary),
 			grpc.StreamInterceptor(around.stream),
+			grpc.WaitForHandlers(true), // nothing of a call happens after its server has stopped
 			grpc.KeepaliveParams(asks),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: alivePing, PermitWithoutStream: true}),
 		),
