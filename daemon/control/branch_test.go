@@ -531,6 +531,27 @@ func TestSnapshotTakenBack(t *testing.T) {
 	}
 }
 
+// TestSnapshotOutcomeInDoubt: what went wrong only after the outcome was written down
+// keeps nobody waiting.
+func TestSnapshotOutcomeInDoubt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.golden("shop")
+	r.create("main")
+	var once sync.Once
+	r.setFault(func(point string) (err error) {
+		if point == "commit.outcome.after" {
+			once.Do(func() { err = errs.New(errs.Unavailable, "INJECTED", "%w", errInjected) })
+		}
+		return err
+	})
+	s, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"})
+	if err != nil || s.Name != "v1" || s.State != state.SnapshotReady {
+		t.Errorf("answered: %+v, %v", s, err)
+	}
+	r.atRest()
+}
+
 // TestSnapshotTakenBefore: a snapshot that is there is taken, whatever fails when it is
 // taken again: who asked for it may have been told.
 func TestSnapshotTakenBefore(t *testing.T) {

@@ -157,15 +157,20 @@ func (p *Plane) tellTaken(id string) {
 }
 
 // tellTakers tells those who wait for snapshots of the clone, and for forks of
-// them, that it takes longer.
+// them, that it takes longer; and how it ended, of what is over all the same.
 func (p *Plane) tellTakers(c state.Clone, err error) {
 	view := p.store.View()
-	if now, ok := view.Clone(c.ID); ok {
-		c.Taking = now.Taking
-	}
+	now, _ := view.Clone(c.ID)
 	for _, id := range c.Taking {
-		p.waiters.tell(snapshotKey(id), news{clone: &c, err: err})
 		s, _ := view.Snapshot(id)
+		if !slices.Contains(now.Taking, id) {
+			p.tellTaken(id)
+			if s.For != "" {
+				p.owners.wake(cloneKey(s.For))
+			}
+			continue
+		}
+		p.waiters.tell(snapshotKey(id), news{clone: &c, err: err})
 		if fork, ok := view.Clone(s.For); ok {
 			p.waiters.tell(cloneKey(fork.ID), news{clone: &fork, err: err})
 		}
