@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,16 +23,6 @@ const (
 	freezerV1 = "freezer.state"
 	freezerV2 = "cgroup.freeze"
 	eventsV2  = "cgroup.events"
-)
-
-// freezeTry is how long one try to stop all processes may take, and freezeTries
-// how many there are: one that waits for a child of vfork(2) can't be stopped, and
-// if the child has been, it waits for ever. So all are let go on then. freezePoll
-// is between two looks: it is short, for their users wait.
-const (
-	freezeTry   = 50 * time.Millisecond
-	freezeTries = 100
-	freezePoll  = 20 * time.Microsecond
 )
 
 // freezer stops the processes of a container by the kernel's own file. That
@@ -95,31 +84,21 @@ func (f freezer) state() (began, done bool, err error) {
 
 // freeze stops the processes and returns when none of them runs.
 func (f freezer) freeze(ctx context.Context) error {
-	for range freezeTries {
+	return container.FreezeInTries("cgroup "+f.dir, func(deadline time.Time) (done bool, err error) {
 		if err := f.set(true); err != nil {
-			return err
+			return false, err
 		}
-		for deadline := time.Now().Add(freezeTry); ; {
+		for {
 			_, done, err := f.state()
-			if err == nil && done {
-				return nil
-			}
-			if err == nil {
+			if err == nil && !done {
 				err = ctx.Err()
 			}
-			if err != nil {
-				return errors.Join(err, f.set(false))
+			if done || err != nil || time.Now().After(deadline) {
+				return done && err == nil, err
 			}
-			if time.Now().After(deadline) {
-				break
-			}
-			container.Pause(freezePoll)
+			container.PauseFreezing()
 		}
-		if err := f.set(false); err != nil {
-			return err
-		}
-	}
-	return errors.New("its processes can't be stopped")
+	}, func() error { return f.set(false) })
 }
 
 // isFrozen says whether a container that runs for the Engine is frozen by us.

@@ -12,41 +12,24 @@ import (
 	"github.com/cloned-db/cloned/errs"
 )
 
-// freezeTry is how long one try to stop all processes may take, and freezeTries
-// how many there are: a process that waits for a child of vfork(2) can't be
-// stopped, and if the child has been, it waits for ever. So all are let go on then.
-// freezePoll is between two looks: it is short, for their users wait.
-const (
-	freezeTry   = 50 * time.Millisecond
-	freezeTries = 100
-	freezePoll  = 20 * time.Microsecond
-)
-
 // Freeze implements container.Runtime.
 func (r *Runtime) Freeze(ctx context.Context, id string) error {
 	w, err := r.find(id)
 	if err != nil {
 		return err
 	}
-	for range freezeTries {
-		done, err := r.freeze(ctx, id, w)
-		if done {
-			return nil
-		}
-		if err = errors.Join(err, r.thaw(id, w)); err != nil {
-			return err
-		}
-	}
-	return errs.New(errs.Unavailable, "NOT_FROZEN", "the processes of instance %s can't be stopped", id)
+	return container.FreezeInTries("instance "+id, func(deadline time.Time) (bool, error) {
+		return r.freeze(ctx, id, w, deadline)
+	}, func() error { return r.thaw(id, w) })
 }
 
 // freeze tries once to stop all processes of an instance.
-func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, err error) {
+func (r *Runtime) freeze(ctx context.Context, id string, w *watch, deadline time.Time) (done bool, err error) {
 	w.stopped.Store(nil)
 	// What is listed once all that was listed before has stopped, and is no more
 	// than that, is all: nobody could start another process meanwhile.
 	var before []identity
-	for deadline := time.Now().Add(freezeTry); time.Now().Before(deadline); {
+	for time.Now().Before(deadline) {
 		if !w.running() {
 			return false, errs.New(errs.Precondition, container.ReasonExited, "instance %s has ended", id)
 		}
@@ -57,9 +40,9 @@ func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, e
 		if err != nil {
 			return false, err
 		}
-		done := len(family) > 0
+		all := len(family) > 0
 		for _, one := range family {
-			done = done && one.stopped && slices.Contains(before, one.identity)
+			all = all && one.stopped && slices.Contains(before, one.identity)
 			if !one.stopped {
 				err = errors.Join(err, one.signal(r.boot, unix.SIGSTOP))
 			}
@@ -67,12 +50,12 @@ func (r *Runtime) freeze(ctx context.Context, id string, w *watch) (done bool, e
 		if err != nil {
 			return false, familyError(id, err)
 		}
-		if done {
+		if all {
 			w.stopped.Store(&family)
 			return true, nil
 		}
 		if before = nil; len(family) == 0 { // it has ended, which is soon noted
-			container.Pause(freezePoll)
+			container.PauseFreezing()
 		}
 		for _, one := range family {
 			one.awaitStop(deadline)
@@ -90,7 +73,7 @@ func (one relative) awaitStop(deadline time.Time) {
 			return // it has ended
 		}
 		if one = now; !one.stopped {
-			container.Pause(freezePoll)
+			container.PauseFreezing()
 		}
 	}
 }

@@ -475,14 +475,7 @@ func TestSnapshotForgotten(t *testing.T) {
 			r.atRest()
 			before, err := r.store.Copy()
 			r.must(err)
-			died := make(chan struct{})
-			r.setFault(func(p string) error {
-				if p != point || r.dead() {
-					return nil
-				}
-				defer close(died)
-				return r.die()
-			})
+			died := r.dieAt(point)
 			if _, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"}); err == nil {
 				t.Error("it was answered")
 			}
@@ -559,16 +552,11 @@ func TestSnapshotTakenBefore(t *testing.T) {
 	r := newRig(t, nil)
 	r.golden("shop")
 	r.write(r.create("main"), "mine")
-	r.setFault(func(point string) error {
-		if point != "commit.outcome.before" || r.dead() {
-			return nil
-		}
-		return r.die()
-	})
-	_, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"})
-	if err == nil {
+	died := r.dieAt("commit.outcome.before")
+	if _, _, err := r.plane.SnapshotClone(r.ctx(), control.SnapshotRequest{Clone: "main", Name: "v1"}); err == nil {
 		t.Error("it was answered")
 	}
+	<-died
 	r.setFault(nil)
 	r.world.Fail("engine.Checkpoint", errs.New(errs.Precondition, "TEST", "no"))
 	r.restart()

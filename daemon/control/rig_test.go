@@ -117,6 +117,19 @@ func (r *rig) die() error {
 	return r.store.Close()
 }
 
+// dieAt has the daemon die at a fault point, and tells when it has.
+func (r *rig) dieAt(point string) (died <-chan struct{}) {
+	done := make(chan struct{})
+	r.setFault(func(p string) error {
+		if p != point || r.dead() {
+			return nil
+		}
+		defer close(done)
+		return r.die()
+	})
+	return done
+}
+
 // dead says whether die was called since the last start.
 func (r *rig) dead() bool { return r.session.Dead() }
 
